@@ -1,0 +1,205 @@
+//! Runs a kernel's case on an adapter: outputs poisoned before, guards checked after.
+
+use crate::tolerance;
+use cascadia::device::{Device, Executable, Options};
+use cascadia::plan::{Buffer, Plan, Port, Role, Step};
+use cascadia::shader::{Arg, Array, Caps, Case, Kernel, Naive, Real};
+use cascadia::tensor::{DType, Layout, Tensor};
+use std::sync::Arc;
+
+/// Adapters that every test with a GPU runs on: parts of their names. CASCADIA_REQUIRE_ADAPTERS, separated by
+/// commas, names those that must be there; without it, whatever there is.
+pub fn adapters() -> Vec<String> {
+    let found: Vec<String> = cascadia::device::adapters()
+        .into_iter()
+        .map(|a| a.name)
+        .collect();
+    if let Ok(required) = std::env::var("CASCADIA_REQUIRE_ADAPTERS") {
+        for name in required.split(',').filter(|n| !n.is_empty()) {
+            assert!(
+                found
+                    .iter()
+                    .any(|f| f.to_lowercase().contains(&name.to_lowercase())),
+                "adapter `{name}` is required and missing; there are: {found:?}"
+            );
+        }
+    }
+    assert!(
+        !found.is_empty(),
+        "no GPU adapter; install mesa-vulkan-drivers"
+    );
+    found
+}
+
+/// An opened adapter for tests, with guards behind every slot.
+pub fn open(adapter: &str, checked: bool) -> Device {
+    let options = Options {
+        adapter: Some(adapter.into()),
+        checked,
+        guard_bytes: 1024,
+        ..Options::default()
+    };
+    Device::open(&options).unwrap_or_else(|e| panic!("{adapter}: {e}"))
+}
+
+/// Why a case cannot run on such an adapter, if it cannot.
+pub fn unsupported(case: &Case, caps: &Caps) -> Option<String> {
+    let v = case.variant();
+    let source = case.dispatch.kernel.source;
+    if v.elem == DType::F16 && !caps.f16 {
+        return Some("no f16".into());
+    }
+    if source.contains("coop_mat") && caps.coop.is_none() {
+        return Some("no cooperative matrices".into());
+    }
+    if v.choices.iter().any(|c| c.1 == "coop") && caps.coop.is_none() {
+        return Some("no cooperative matrices".into());
+    }
+    if v.choices.iter().any(|c| c.1 == "subgroup") && !caps.subgroups {
+        return Some("no subgroups".into());
+    }
+    if v.u32("WG") > caps.max_invocations {
+        return Some(format!("{} invocations", v.u32("WG")));
+    }
+    let need = workgroup_bytes(case);
+    if need > caps.max_workgroup_bytes {
+        return Some(format!("{need} bytes of workgroup memory"));
+    }
+    None
+}
+
+/// Bytes of workgroup memory that the case's module declares, as naga counts them.
+pub fn workgroup_bytes(case: &Case) -> u32 {
+    use cascadia::shader::{ParamsIn, Target, compose};
+    let target = Target::Native(ParamsIn::Uniform);
+    let Ok(composed) = compose(case.dispatch.kernel, case.variant(), target) else {
+        return 0;
+    };
+    match naga::front::wgsl::parse_str(&composed.text) {
+        Ok(module) => workgroup_bytes_of(&module),
+        Err(_) => 0,
+    }
+}
+
+/// Bytes of all workgroup variables of a module, each rounded up to 16.
+pub fn workgroup_bytes_of(module: &naga::Module) -> u32 {
+    let mut layouter = naga::proc::Layouter::default();
+    layouter
+        .update(module.to_ctx())
+        .unwrap_or_else(|e| panic!("{e}"));
+    (module.global_variables.iter())
+        .filter(|(_, g)| g.space == naga::AddressSpace::WorkGroup)
+        .map(|(_, g)| layouter[g.ty].size.next_multiple_of(16))
+        .sum()
+}
+
+/// The case as a plan of one dispatch.
+pub fn plan(case: &Case) -> Plan {
+    let elem = case.elem();
+    let mut plan = Plan {
+        dtype: elem,
+        steps: vec![Step {
+            dispatch: case.dispatch.clone(),
+            op: "case",
+            scope: case.name.clone(),
+        }],
+        buffers: Vec::new(),
+        slots: Vec::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+    };
+    let args: Vec<Arg> = (0..case.arrays.len()).map(Arg).collect();
+    assert_eq!(case.dispatch.args, args, "a case binds its arrays in order");
+    for (i, array) in case.arrays.iter().enumerate() {
+        let dtype = if matches!(array, Array::F32(_)) {
+            DType::F32
+        } else {
+            elem
+        };
+        let port = Port {
+            name: case.dispatch.kernel.binds[i].name.into(),
+            buffer: i,
+            layout: Layout::contiguous(&[array.len()]),
+        };
+        let role = if let Array::Out(n) = array {
+            plan.slots.push((n * dtype.bytes()) as u64);
+            plan.outputs.push(port);
+            Role::Slot(plan.slots.len() - 1)
+        } else {
+            plan.inputs.push(port);
+            Role::Input
+        };
+        plan.buffers.push(Buffer {
+            role,
+            dtype,
+            len: array.len(),
+        });
+    }
+    plan
+}
+
+/// Runs the case; returns its outputs. Panics where a guard was overwritten.
+pub fn run(device: &Device, case: &Case) -> Vec<Vec<f64>> {
+    let label = format!("{} {}", case.dispatch.label(), case.name);
+    let plan = Arc::new(plan(case));
+    let exe = Executable::load(device, plan, &|_| unreachable!("a case has no weights"))
+        .unwrap_or_else(|e| panic!("{label}: {e}"));
+    let inputs: Vec<Tensor> = (case.arrays.iter())
+        .filter_map(|a| match a {
+            Array::Elem(v) | Array::F32(v) => Tensor::from_f32(&[v.len()], v).ok(),
+            Array::Out(_) => None,
+        })
+        .collect();
+    exe.poison();
+    let out = exe.run(&inputs).unwrap_or_else(|e| panic!("{label}: {e}"));
+    assert!(
+        exe.guards().unwrap_or_else(|e| panic!("{label}: {e}")),
+        "{label}: wrote beyond its output"
+    );
+    out.iter()
+        .map(|t| t.to_f32().into_iter().map(f64::from).collect())
+        .collect()
+}
+
+/// The inputs as the device stores them, in the reference's number type.
+fn stored<R: Real>(case: &Case) -> Vec<Vec<R>> {
+    let round = |v: f32| match case.elem() {
+        DType::F16 => half::f16::from_f32(v).to_f32(),
+        _ => v,
+    };
+    (case.arrays.iter())
+        .map(|a| match a {
+            Array::Elem(v) => v.iter().map(|&v| R::of(f64::from(round(v)))).collect(),
+            Array::F32(v) => v.iter().map(|&v| R::of(f64::from(v))).collect(),
+            Array::Out(_) => Vec::new(),
+        })
+        .collect()
+}
+
+/// Runs the case on the device and compares with the reference; `checked`, a device that compiles with all
+/// runtime checks, must agree to the bit.
+pub fn check(
+    kernel: &Kernel,
+    case: &Case,
+    device: &Device,
+    checked: &Device,
+) -> Result<(), String> {
+    let truth = (kernel.reference)(case, &stored::<f64>(case));
+    let naive = (kernel.naive)(case, &stored::<Naive>(case));
+    let outputs = run(device, case);
+    for (k, (y, truth)) in outputs.iter().zip(&truth).enumerate() {
+        let naive: Vec<f64> = naive[k].iter().map(|v| v.f64()).collect();
+        tolerance::near(y, truth, &naive, case.elem())
+            .map_err(|e| format!("{} {}: output {k}: {e}", case.dispatch.label(), case.name))?;
+    }
+    let again = run(checked, case);
+    let bits = |o: &[Vec<f64>]| -> Vec<u64> { o.iter().flatten().map(|v| v.to_bits()).collect() };
+    if bits(&outputs) != bits(&again) {
+        return Err(format!(
+            "{} {}: the checked module's result differs",
+            case.dispatch.label(),
+            case.name
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,418 @@
+//! A plan on a device: its memory, its bind groups, and running it. Nothing is created while it runs.
+
+use super::{Device, Inner, pipeline::Pipeline};
+use crate::error::{Error, Result};
+use crate::graph::Source;
+use crate::plan::{Buffer, Plan, Port, Role};
+use crate::shader::Dispatch;
+use crate::tensor::{DType, Layout, Tensor, encode_f16};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What a guard after a slot is filled with.
+const GUARD: u8 = 0xA5;
+
+/// A plan loaded on a device.
+pub struct Executable {
+    pub(super) device: Arc<Inner>,
+    plan: Arc<Plan>,
+    pub(super) steps: Vec<Ready>,
+    inputs: Vec<wgpu::Buffer>,
+    slots: Vec<wgpu::Buffer>,
+    readback: Vec<wgpu::Buffer>,
+}
+
+/// A dispatch ready to be recorded.
+pub(super) struct Ready {
+    pipeline: Arc<Pipeline>,
+    binds: wgpu::BindGroup,
+    params: Vec<u8>,
+    uniform: Option<(wgpu::BindGroup, u32)>,
+    grid: [u32; 3],
+}
+
+impl Ready {
+    pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.binds, &[]);
+        match &self.uniform {
+            Some((group, offset)) => pass.set_bind_group(1, group, &[*offset]),
+            None if !self.params.is_empty() => pass.set_immediates(0, &self.params),
+            None => {}
+        }
+        pass.dispatch_workgroups(self.grid[0], self.grid[1], self.grid[2]);
+    }
+}
+
+/// Part of a wgpu buffer.
+#[derive(Clone)]
+struct Range {
+    buffer: wgpu::Buffer,
+    offset: u64,
+    bytes: u64,
+}
+
+impl Executable {
+    /// Loads `plan`: compiles its kernels, makes its memory, fills its constants from `read`, which returns a
+    /// checkpoint's tensor in row-major order.
+    ///
+    /// # Errors
+    /// What `read` returns; [`Error::Plan`] where the plan is not for such a device; [`Error::Device`] where
+    /// memory is short.
+    pub fn load(
+        device: &Device,
+        plan: Arc<Plan>,
+        read: &dyn Fn(&Source) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        let d = &device.inner;
+        d.check()?;
+        fits(&plan, d)?;
+        let pipelines = d.pipelines(plan.steps.iter().map(|s| &s.dispatch))?;
+        use wgpu::BufferUsages as U;
+        let slots = (plan.slots.iter().enumerate())
+            .map(|(i, &bytes)| {
+                let usage = U::STORAGE | U::COPY_SRC | U::COPY_DST;
+                d.buffer(
+                    &format!("slot {i}"),
+                    bytes.next_multiple_of(4) + d.guard_bytes,
+                    usage,
+                )
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut inputs = Vec::new();
+        let mut ranges = vec![None; plan.buffers.len()];
+        for (i, b) in plan.buffers.iter().enumerate() {
+            let range = |buffer: &wgpu::Buffer| Range {
+                buffer: buffer.clone(),
+                offset: 0,
+                bytes: b.bytes().next_multiple_of(4),
+            };
+            match b.role {
+                Role::Input => {
+                    let made = d.buffer("input", b.bytes(), U::STORAGE | U::COPY_DST)?;
+                    ranges[i] = Some(range(&made));
+                }
+                Role::Slot(s) => ranges[i] = Some(range(&slots[s])),
+                Role::Constant(_) => {}
+            }
+        }
+        constants(d, &plan, read, &mut ranges)?;
+        for port in &plan.inputs {
+            if let Some(r) = &ranges[port.buffer] {
+                inputs.push(r.buffer.clone());
+            }
+        }
+        let steps = ready(d, &plan, &pipelines, &ranges)?;
+        let readback = (plan.outputs.iter())
+            .map(|p| {
+                d.buffer(
+                    "readback",
+                    plan.buffers[p.buffer].bytes(),
+                    U::COPY_DST | U::MAP_READ,
+                )
+            })
+            .collect::<Result<Vec<_>>>()?;
+        d.wait()?;
+        Ok(Self {
+            device: d.clone(),
+            plan,
+            steps,
+            inputs,
+            slots,
+            readback,
+        })
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Runs the plan on `inputs`, in the plan's order and shapes; returns its outputs as f32.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where an input is missing or misshapen, [`Error::DeviceLost`] where the device went.
+    pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.upload(inputs)?;
+        self.submit(true)?;
+        self.download()
+    }
+
+    /// Copies `inputs` to the device, converted to the plan's element type.
+    pub fn upload(&self, inputs: &[Tensor]) -> Result<()> {
+        self.device.check()?;
+        if inputs.len() != self.plan.inputs.len() {
+            return Err(Error::Usage(format!(
+                "{} inputs were given, the model takes {}",
+                inputs.len(),
+                self.plan.inputs.len()
+            )));
+        }
+        for ((port, buffer), tensor) in self.plan.inputs.iter().zip(&self.inputs).zip(inputs) {
+            if tensor.shape() != port.layout.shape {
+                return Err(Error::Usage(format!(
+                    "input `{}` is {:?}, the model takes {:?}",
+                    port.name,
+                    tensor.shape(),
+                    port.layout.shape
+                )));
+            }
+            let dtype = self.plan.buffers[port.buffer].dtype;
+            if tensor.dtype() == dtype {
+                self.device.upload(buffer, 0, tensor.bytes());
+            } else {
+                self.device.upload(buffer, 0, tensor.cast(dtype)?.bytes());
+            }
+        }
+        Ok(())
+    }
+
+    /// Submits one run, and the copy of its outputs for [`Executable::download`] where `outputs`.
+    pub fn submit(&self, outputs: bool) -> Result<()> {
+        self.device.check()?;
+        let mut encoder = self
+            .device
+            .device
+            .create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for step in &self.steps {
+                step.record(&mut pass);
+            }
+        }
+        if outputs {
+            for (port, to) in self.plan.outputs.iter().zip(&self.readback) {
+                let b = &self.plan.buffers[port.buffer];
+                if let Role::Slot(s) = b.role {
+                    let bytes = b.bytes().next_multiple_of(4);
+                    encoder.copy_buffer_to_buffer(&self.slots[s], 0, to, 0, bytes);
+                }
+            }
+        }
+        self.device.queue.submit([encoder.finish()]);
+        self.device.check()
+    }
+
+    /// Waits until every run submitted has ended.
+    pub fn wait(&self) -> Result<()> {
+        self.device.wait()
+    }
+
+    /// The outputs of the last run submitted with outputs, as f32 in the plan's shapes.
+    pub fn download(&self) -> Result<Vec<Tensor>> {
+        (self.plan.outputs.iter().zip(&self.readback))
+            .map(|(port, buffer)| {
+                let b = &self.plan.buffers[port.buffer];
+                let bytes = self.device.read(buffer, b.bytes())?;
+                gather(b, port, bytes)
+            })
+            .collect()
+    }
+
+    /// Fills every slot with NaN and every guard with its pattern, so that what a run does not write shows.
+    pub fn poison(&self) {
+        for (slot, &bytes) in self.slots.iter().zip(&self.plan.slots) {
+            let bytes = bytes.next_multiple_of(4);
+            self.device.upload(slot, 0, &vec![0xFF; bytes as usize]);
+            self.device
+                .upload(slot, bytes, &vec![GUARD; self.device.guard_bytes as usize]);
+        }
+    }
+
+    /// Whether the guard after every slot still holds its pattern.
+    pub fn guards(&self) -> Result<bool> {
+        let guard = self.device.guard_bytes;
+        if guard == 0 {
+            return Ok(true);
+        }
+        use wgpu::BufferUsages as U;
+        let copy = self
+            .device
+            .buffer("guard", guard, U::COPY_DST | U::MAP_READ)?;
+        for (slot, &bytes) in self.slots.iter().zip(&self.plan.slots) {
+            let mut encoder = self
+                .device
+                .device
+                .create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(slot, bytes.next_multiple_of(4), &copy, 0, guard);
+            self.device.queue.submit([encoder.finish()]);
+            if self.device.read(&copy, guard)?.iter().any(|&b| b != GUARD) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A plan made for another adapter could ask for more than this one has.
+fn fits(plan: &Plan, d: &Inner) -> Result<()> {
+    if plan.dtype == DType::F16 && !d.caps.f16 {
+        return Err(Error::Plan(format!(
+            "adapter `{}` has no f16; use --dtype f32",
+            d.name
+        )));
+    }
+    match plan
+        .buffers
+        .iter()
+        .find(|b| b.bytes() > d.caps.max_binding_bytes)
+    {
+        Some(b) => Err(Error::Plan(format!(
+            "a tensor of {} bytes is beyond the {} that adapter `{}` binds at once; use a smaller batch",
+            b.bytes(),
+            d.caps.max_binding_bytes,
+            d.name
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Builds every constant's values and uploads them into shared buffers, each at an aligned offset.
+fn constants(
+    d: &Inner,
+    plan: &Plan,
+    read: &dyn Fn(&Source) -> Result<Vec<f32>>,
+    ranges: &mut [Option<Range>],
+) -> Result<()> {
+    let align = u64::from(d.caps.offset_alignment).max(4);
+    let most = d.caps.max_buffer_bytes.min(1 << 30);
+    let mut groups: Vec<(u64, Vec<(usize, u64)>)> = Vec::new();
+    for (i, b) in plan.buffers.iter().enumerate() {
+        if !matches!(b.role, Role::Constant(_)) {
+            continue;
+        }
+        match groups.last_mut() {
+            Some((size, members)) if *size + b.bytes() <= most => {
+                members.push((i, *size));
+                *size = (*size + b.bytes()).next_multiple_of(align);
+            }
+            _ => groups.push((b.bytes().next_multiple_of(align), vec![(i, 0)])),
+        }
+    }
+    let mut values: HashMap<String, Arc<Vec<f32>>> = HashMap::new();
+    for (size, members) in groups {
+        use wgpu::BufferUsages as U;
+        let buffer = d.buffer("weights", size, U::STORAGE | U::COPY_DST)?;
+        for (i, offset) in members {
+            let b = &plan.buffers[i];
+            let Role::Constant(packs) = &b.role else {
+                continue;
+            };
+            let mut data = Vec::with_capacity(b.len);
+            for pack in packs {
+                let name = &pack.weight.name;
+                let weight = match values.get(name) {
+                    Some(v) => v.clone(),
+                    None => {
+                        let v = Arc::new(pack.weight.values(read)?);
+                        values.insert(name.clone(), v.clone());
+                        v
+                    }
+                };
+                data.extend(pack.fill(&weight));
+            }
+            match b.dtype {
+                DType::F16 => d.upload(&buffer, offset, &encode_f16(&data)),
+                _ => d.upload(&buffer, offset, bytemuck::cast_slice(&data)),
+            }
+            ranges[i] = Some(Range {
+                buffer: buffer.clone(),
+                offset,
+                bytes: b.bytes().next_multiple_of(4),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Bind groups and params of every step.
+fn ready(
+    d: &Inner,
+    plan: &Plan,
+    pipelines: &[Arc<Pipeline>],
+    ranges: &[Option<Range>],
+) -> Result<Vec<Ready>> {
+    let stride = 256u32;
+    let params: Vec<u8> = (plan.steps.iter())
+        .flat_map(|s| {
+            let mut p = s.dispatch.params.clone();
+            p.resize(stride as usize, 0);
+            p
+        })
+        .collect();
+    let uniform = if d.caps.immediates || params.is_empty() {
+        None
+    } else {
+        use wgpu::BufferUsages as U;
+        let buffer = d.buffer("params", params.len() as u64, U::UNIFORM | U::COPY_DST)?;
+        d.upload(&buffer, 0, &params);
+        Some(buffer)
+    };
+    let group = |layout: &wgpu::BindGroupLayout, entries: &[wgpu::BindGroupEntry<'_>]| {
+        d.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout,
+            entries,
+        })
+    };
+    let one = |(i, step): (usize, &crate::plan::Step)| {
+        let dispatch: &Dispatch = &step.dispatch;
+        let pipeline = pipelines[i].clone();
+        let entries = (dispatch.args.iter().enumerate())
+            .map(|(binding, arg)| {
+                let r = ranges[arg.0].as_ref().ok_or_else(|| {
+                    Error::Plan(format!(
+                        "{}: binding {binding} has no memory",
+                        dispatch.label()
+                    ))
+                })?;
+                Ok(wgpu::BindGroupEntry {
+                    binding: binding as u32,
+                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                        buffer: &r.buffer,
+                        offset: r.offset,
+                        size: std::num::NonZeroU64::new(r.bytes),
+                    }),
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let binds = group(&pipeline.buffers, &entries);
+        let uniform = (uniform.as_ref().zip(pipeline.uniform.as_ref())).map(|(buffer, layout)| {
+            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer,
+                offset: 0,
+                size: std::num::NonZeroU64::new(dispatch.params.len().next_multiple_of(16) as u64),
+            });
+            let entries = [wgpu::BindGroupEntry {
+                binding: 0,
+                resource,
+            }];
+            (group(layout, &entries), i as u32 * stride)
+        });
+        Ok(Ready {
+            binds,
+            uniform,
+            params: dispatch.params.clone(),
+            grid: dispatch.grid,
+            pipeline,
+        })
+    };
+    d.scoped("binding buffers", || {
+        plan.steps
+            .iter()
+            .enumerate()
+            .map(one)
+            .collect::<Result<Vec<_>>>()
+    })?
+}
+
+/// The view of `port` in the bytes of its buffer, as f32.
+fn gather(buffer: &Buffer, port: &Port, bytes: Vec<u8>) -> Result<Tensor> {
+    let flat = Tensor::new(buffer.dtype, &[buffer.len], bytes)?;
+    let values = flat.to_f32();
+    let layout: &Layout = &port.layout;
+    if layout.is_contiguous() && layout.offset == 0 {
+        return Tensor::from_f32(&layout.shape, &values[..layout.len()]);
+    }
+    let picked: Vec<f32> = layout.indices().map(|i| values[i]).collect();
+    Tensor::from_f32(&layout.shape, &picked)
+}

@@ -1,0 +1,87 @@
+//! A weight as a model names it, and how it is made from a checkpoint's tensors.
+
+use crate::error::{Error, Result};
+use std::fmt;
+use std::sync::Arc;
+
+/// A tensor of a checkpoint that a weight is made from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Source {
+    pub name: String,
+    pub shape: Vec<usize>,
+    /// Whether it counts as a parameter: running statistics do not.
+    pub trainable: bool,
+}
+
+type Build = dyn Fn(&[Vec<f32>]) -> Vec<f32> + Send + Sync;
+
+/// A constant of a model: a name, a shape, and how its values come from the tensors of a checkpoint
+/// (read as they are, or folded together, as a batch norm is into its convolution).
+#[derive(Clone)]
+pub struct Weight {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub sources: Vec<Source>,
+    build: Arc<Build>,
+}
+
+impl Weight {
+    /// The tensor called `name`, as it is.
+    pub fn plain(name: impl Into<String>, shape: &[usize]) -> Self {
+        let name = name.into();
+        let source = Source {
+            name: name.clone(),
+            shape: shape.to_vec(),
+            trainable: true,
+        };
+        Self::made(name, shape, vec![source], |t| t[0].clone())
+    }
+
+    /// A weight of `shape` that `build` makes from the values of `sources`, in their order.
+    pub fn made(
+        name: impl Into<String>,
+        shape: &[usize],
+        sources: Vec<Source>,
+        build: impl Fn(&[Vec<f32>]) -> Vec<f32> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            shape: shape.to_vec(),
+            sources,
+            build: Arc::new(build),
+        }
+    }
+
+    /// Its values in row-major order, read through `read`, which returns a tensor of the source's shape.
+    ///
+    /// # Errors
+    /// What `read` returns, and [`Error::Weights`] where a value is not finite, naming the weight's sources.
+    pub fn values(&self, read: &dyn Fn(&Source) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
+        let tensors = self.sources.iter().map(read).collect::<Result<Vec<_>>>()?;
+        for (source, values) in self.sources.iter().zip(&tensors) {
+            if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+                return Err(Error::Weights(format!(
+                    "tensor `{}` holds {} at element {at}; a model cannot run on it",
+                    source.name, values[at]
+                )));
+            }
+        }
+        let values = (self.build)(&tensors);
+        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+            let names: Vec<_> = self.sources.iter().map(|s| s.name.as_str()).collect();
+            return Err(Error::Weights(format!(
+                "folding {} gives {} at element {at} of `{}`",
+                names.join(", "),
+                values[at],
+                self.name
+            )));
+        }
+        Ok(values)
+    }
+}
+
+impl fmt::Debug for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Weight({} {:?})", self.name, self.shape)
+    }
+}

@@ -1,0 +1,3 @@
+//! Kernels that touch each element once.
+
+pub mod binary;

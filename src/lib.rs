@@ -1,0 +1,11 @@
+//! Cascadia runs neural networks with hand-written WGSL kernels on any GPU that wgpu reaches.
+
+pub mod device;
+pub mod error;
+pub mod graph;
+pub mod kernels;
+pub mod plan;
+pub mod shader;
+pub mod tensor;
+
+pub use error::{Error, Result};

@@ -1,0 +1,138 @@
+//! How a graph is computed: a list of dispatches over numbered buffers, and the memory behind them. It is
+//! data, made without a GPU, and prints as text.
+
+use crate::graph::Weight;
+use crate::shader::{Cost, Dispatch};
+use crate::tensor::{DType, Layout};
+
+/// What a buffer of a plan holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Role {
+    /// Filled by the caller before each run.
+    Input,
+    /// Filled when the plan is loaded.
+    Constant(Vec<Pack>),
+    /// Written by a dispatch, kept in slot `.0`.
+    Slot(usize),
+}
+
+/// A part of a constant: a view of a weight, zero-padded at the end of each dimension.
+#[derive(Clone, Debug)]
+pub struct Pack {
+    pub weight: Weight,
+    /// The view of the weight's values.
+    pub layout: Layout,
+    /// The shape it is padded to, no smaller than the view's in any dimension.
+    pub padded: Vec<usize>,
+}
+
+impl PartialEq for Pack {
+    fn eq(&self, other: &Self) -> bool {
+        self.weight.name == other.weight.name
+            && self.layout == other.layout
+            && self.padded == other.padded
+    }
+}
+
+impl Pack {
+    /// All of a view of a weight.
+    pub fn new(weight: &Weight, layout: &Layout) -> Self {
+        Self {
+            weight: weight.clone(),
+            layout: layout.clone(),
+            padded: layout.shape.clone(),
+        }
+    }
+
+    /// Elements, padding included.
+    pub fn len(&self) -> usize {
+        self.padded.iter().product()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The packed elements, given the weight's values.
+    pub fn fill(&self, values: &[f32]) -> Vec<f32> {
+        if self.padded == self.layout.shape {
+            return self.layout.indices().map(|i| values[i]).collect();
+        }
+        let mut out = vec![0.0; self.len()];
+        let mut to = Layout::contiguous(&self.padded);
+        to.shape.clone_from(&self.layout.shape);
+        for (at, from) in to.indices().zip(self.layout.indices()) {
+            out[at] = values[from];
+        }
+        out
+    }
+}
+
+/// Storage that dispatches are bound to.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    pub role: Role,
+    pub dtype: DType,
+    /// Elements.
+    pub len: usize,
+}
+
+impl Buffer {
+    pub fn bytes(&self) -> u64 {
+        (self.len * self.dtype.bytes()) as u64
+    }
+}
+
+/// An input or an output by name: a view of a buffer.
+#[derive(Clone, Debug)]
+pub struct Port {
+    pub name: String,
+    pub buffer: usize,
+    pub layout: Layout,
+}
+
+/// One dispatch and where in the model it came from.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub dispatch: Dispatch,
+    /// The op it computes (part of) and the model's scope, as in `stages.0.blocks.0`.
+    pub op: &'static str,
+    pub scope: String,
+}
+
+/// A list of dispatches, the buffers they use, the slots behind the buffers.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The element type of activations and constants.
+    pub dtype: DType,
+    pub steps: Vec<Step>,
+    pub buffers: Vec<Buffer>,
+    /// Bytes of each slot.
+    pub slots: Vec<u64>,
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+}
+
+impl Plan {
+    /// The sum of what its dispatches move and compute.
+    pub fn cost(&self) -> Cost {
+        (self.steps.iter()).fold(Cost::default(), |a, s| Cost {
+            read_bytes: a.read_bytes + s.dispatch.cost.read_bytes,
+            write_bytes: a.write_bytes + s.dispatch.cost.write_bytes,
+            macs: a.macs + s.dispatch.cost.macs,
+        })
+    }
+
+    /// Bytes of all slots: the peak of what activations take.
+    pub fn slot_bytes(&self) -> u64 {
+        self.slots.iter().sum()
+    }
+
+    /// Bytes of its constants.
+    pub fn constant_bytes(&self) -> u64 {
+        (self.buffers.iter())
+            .filter(|b| matches!(b.role, Role::Constant(_)))
+            .map(Buffer::bytes)
+            .sum()
+    }
+}
