@@ -1,6 +1,7 @@
 //! A weight as a model names it, and how it is made from a checkpoint's tensors.
 
 use crate::error::{Error, Result};
+use crate::tensor::Layout;
 use std::fmt;
 use std::sync::Arc;
 
@@ -83,5 +84,57 @@ impl Weight {
 impl fmt::Debug for Weight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Weight({} {:?})", self.name, self.shape)
+    }
+}
+
+/// A part of a constant: a view of a weight, zero-padded at the end of each dimension.
+#[derive(Clone, Debug)]
+pub struct Pack {
+    pub weight: Weight,
+    /// The view of the weight's values.
+    pub layout: Layout,
+    /// The shape it is padded to, no smaller than the view's in any dimension.
+    pub padded: Vec<usize>,
+}
+
+impl PartialEq for Pack {
+    fn eq(&self, other: &Self) -> bool {
+        self.weight.name == other.weight.name
+            && self.layout == other.layout
+            && self.padded == other.padded
+    }
+}
+
+impl Pack {
+    /// All of a view of a weight.
+    pub fn new(weight: &Weight, layout: &Layout) -> Self {
+        Self {
+            weight: weight.clone(),
+            layout: layout.clone(),
+            padded: layout.shape.clone(),
+        }
+    }
+
+    /// Elements, padding included.
+    pub fn len(&self) -> usize {
+        self.padded.iter().product()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The packed elements, given the weight's values.
+    pub fn fill(&self, values: &[f32]) -> Vec<f32> {
+        if self.padded == self.layout.shape {
+            return self.layout.indices().map(|i| values[i]).collect();
+        }
+        let mut out = vec![0.0; self.len()];
+        let mut to = Layout::contiguous(&self.padded);
+        to.shape.clone_from(&self.layout.shape);
+        for (at, from) in to.indices().zip(self.layout.indices()) {
+            out[at] = values[from];
+        }
+        out
     }
 }

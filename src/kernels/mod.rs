@@ -2,6 +2,7 @@
 //! benches and tables are derived from it.
 
 pub mod elementwise;
+pub mod matmul;
 
 use crate::shader::Kernel;
 
@@ -27,9 +28,16 @@ macro_rules! libs {
 
 /// Every file of `shaders/lib/`.
 pub static LIBS: &[Lib] = libs! {
+    "activation": ["none", "relu", "sigmoid"],
     "binary": ["add", "mul"],
+    "load_a": ["rows", "im2col", "depthwise", "gated", "mean"],
+    "load_r": ["none", "rows", "depthwise"],
     "tile_matmul": ["scalar", "coop"],
 };
 
 /// Every kernel.
-pub static KERNELS: &[&Kernel] = &[&elementwise::binary::KERNEL];
+pub static KERNELS: &[&Kernel] = &[
+    &elementwise::binary::KERNEL,
+    &matmul::gemm::KERNEL,
+    &matmul::gemm_small::KERNEL,
+];

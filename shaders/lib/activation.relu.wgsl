@@ -1,0 +1,3 @@
+fn activation(v: vec4<f32>) -> vec4<f32> {
+  return max(v, vec4<f32>());
+}

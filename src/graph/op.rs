@@ -1,0 +1,163 @@
+//! What an op is: its shape rule, its cost, and how it becomes dispatches.
+
+use super::{Pack, Weight};
+use crate::error::{Error, Result};
+use crate::shader::{Arg, Caps, Dispatch};
+use crate::tensor::{DType, Layout};
+use std::fmt;
+
+/// An elementwise function that a kernel can apply to what it is about to store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    Relu,
+    Sigmoid,
+}
+
+impl Activation {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Activation::Relu => "relu",
+            Activation::Sigmoid => "sigmoid",
+        }
+    }
+}
+
+/// Elementwise work that the planner asks an op to take with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Epilogue {
+    Activation(Activation),
+    /// Adds one more input, of the output's shape, the last of the inputs.
+    Residual,
+}
+
+/// An op. It is described by its own fields; its inputs are values of the graph.
+pub trait Op: fmt::Debug + Send + Sync {
+    /// torch's name for it.
+    fn name(&self) -> &'static str;
+
+    /// The shape of the result, or what is wrong with the inputs'.
+    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String>;
+
+    /// Multiply-adds of a plain computation.
+    fn macs(&self, _inputs: &[&[usize]], _output: &[usize]) -> u64 {
+        0
+    }
+
+    /// Pushes the dispatches that compute it; `false` where no kernel fits this adapter, which only a fused
+    /// op may say.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] where it cannot be computed at all.
+    fn lower(&self, lower: &mut Lower<'_>) -> Result<bool>;
+
+    /// The op that also does `epilogue`, where it can.
+    fn with_epilogue(&self, _epilogue: Epilogue) -> Option<std::sync::Arc<dyn Op>> {
+        None
+    }
+}
+
+/// An input of an op being lowered: a view of a buffer, or of a weight not yet laid out.
+#[derive(Clone, Debug)]
+pub enum Operand {
+    Buffer { arg: Arg, layout: Layout },
+    Weight { weight: Weight, layout: Layout },
+}
+
+impl Operand {
+    pub fn layout(&self) -> &Layout {
+        match self {
+            Operand::Buffer { layout, .. } | Operand::Weight { layout, .. } => layout,
+        }
+    }
+
+    /// The same operand seen through another layout.
+    #[must_use]
+    pub fn seen_as(&self, layout: Layout) -> Self {
+        let mut out = self.clone();
+        match &mut out {
+            Operand::Buffer { layout: l, .. } | Operand::Weight { layout: l, .. } => *l = layout,
+        }
+        out
+    }
+}
+
+/// Where an op being lowered takes its memory from: the planner.
+pub trait Memory {
+    /// A buffer of `len` elements that lives as long as the op's dispatches need it.
+    fn scratch(&mut self, len: usize) -> Arg;
+    /// A constant made of `packs`, one after the other.
+    fn constant(&mut self, packs: Vec<Pack>) -> Arg;
+    /// `operand` in row-major order from offset 0: itself, or a copy, which the plan shows.
+    fn contiguous(&mut self, operand: &Operand) -> Result<Arg>;
+    fn push(&mut self, dispatch: Dispatch);
+}
+
+/// An op being lowered: its operands, where its result goes, what the adapter offers.
+pub struct Lower<'a> {
+    pub caps: &'a Caps,
+    pub dtype: DType,
+    pub inputs: Vec<Operand>,
+    /// The result's buffer, in row-major order of `shape`.
+    pub output: Arg,
+    pub shape: Vec<usize>,
+    pub memory: &'a mut dyn Memory,
+}
+
+impl Lower<'_> {
+    /// The layout of input `i`.
+    pub fn layout(&self, i: usize) -> &Layout {
+        self.inputs[i].layout()
+    }
+
+    /// Input `i` as it lies: its buffer, and its layout there. A weight is laid out in row-major order.
+    pub fn strided(&mut self, i: usize) -> (Arg, Layout) {
+        match &self.inputs[i] {
+            Operand::Buffer { arg, layout } => (*arg, layout.clone()),
+            Operand::Weight { weight, layout } => {
+                let arg = self.memory.constant(vec![Pack::new(weight, layout)]);
+                (arg, Layout::contiguous(&layout.shape))
+            }
+        }
+    }
+
+    /// Input `i` in row-major order from offset 0; copied there where it does not lie so.
+    pub fn contiguous(&mut self, i: usize) -> Result<Arg> {
+        match self.inputs[i].clone() {
+            operand @ Operand::Buffer { .. } => self.memory.contiguous(&operand),
+            Operand::Weight { .. } => Ok(self.strided(i).0),
+        }
+    }
+
+    /// Input `i`, a weight, seen through `view` of its layout.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] where the input is not a weight, or has no such view.
+    pub fn pack(&self, i: usize, view: impl FnOnce(&Layout) -> Option<Layout>) -> Result<Pack> {
+        match &self.inputs[i] {
+            Operand::Weight { weight, layout } => match view(layout) {
+                Some(layout) => Ok(Pack::new(weight, &layout)),
+                None => Err(Error::Plan(format!(
+                    "weight `{}` {:?} cannot be laid out",
+                    weight.name, layout.shape
+                ))),
+            },
+            Operand::Buffer { .. } => Err(Error::Plan(format!(
+                "input {i} must be a weight of the model"
+            ))),
+        }
+    }
+
+    /// Input `i`, a weight, as it is.
+    pub fn pack_plain(&self, i: usize) -> Result<Pack> {
+        self.pack(i, |l| Some(l.clone()))
+    }
+
+    /// Input `i`, a weight of any rank, as the matrix [all dimensions but the first, the first]: how kernels
+    /// take [out, in…] weights.
+    pub fn pack_transposed(&self, i: usize) -> Result<Pack> {
+        self.pack(i, |l| {
+            let out = *l.shape.first()?;
+            l.reshape(&[out, l.len() / out])?.permute(&[1, 0]).ok()
+        })
+    }
+}

@@ -1,0 +1,7 @@
+//! Matrix products.
+
+pub mod gemm;
+pub mod gemm_small;
+mod product;
+
+pub use product::{Load, Operands, Product, Residual, product};

@@ -1,0 +1,414 @@
+//! What a matrix product computes, whichever kernel computes it: where its rows come from, what follows it.
+
+use super::{gemm, gemm_small};
+use crate::shader::{Arg, Array, Caps, Case, Category, Cost, Dispatch, Real, Variant, noise};
+use crate::tensor::DType;
+
+/// Where the rows of A come from, by the file of `lib/load_a.*` that reads them. Maps are [H, W].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// x itself, rows of `stride` elements from `offset` on (both multiples of 4).
+    Rows { stride: usize, offset: usize },
+    /// Patches of a convolution over x [batch, H, W, channels].
+    Im2col {
+        map: [usize; 2],
+        out: [usize; 2],
+        channels: usize,
+        side: usize,
+        stride: usize,
+        pad: usize,
+    },
+    /// A 3×3 depthwise convolution of x, weights and bias in `aux` [9 + 1, K].
+    Depthwise { map: [usize; 2] },
+    /// x times its image's gate in `aux` [batch, K]; an image has `positions` rows.
+    Gated { positions: usize },
+    /// The mean of `positions` rows of x, or their sum.
+    Mean { positions: usize, sum: bool },
+}
+
+impl Load {
+    fn name(self) -> &'static str {
+        match self {
+            Load::Rows { .. } => "rows",
+            Load::Im2col { .. } => "im2col",
+            Load::Depthwise { .. } => "depthwise",
+            Load::Gated { .. } => "gated",
+            Load::Mean { .. } => "mean",
+        }
+    }
+}
+
+/// What is added to the product, by the file of `lib/load_r.*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residual {
+    None,
+    /// `r` [m, N].
+    Rows,
+    /// A 3×3 depthwise convolution of `r` [batch, H, W, N], weights and bias in `aux` [9 + 1, N].
+    Depthwise {
+        map: [usize; 2],
+    },
+}
+
+/// A product `y[m, n] = activation(A · w + bias) + residual`.
+#[derive(Clone, Copy, Debug)]
+pub struct Product {
+    pub m: usize,
+    /// Columns of w as it is laid out, a multiple of 4.
+    pub n: usize,
+    /// A multiple of 4.
+    pub k: usize,
+    pub load: Load,
+    pub residual: Residual,
+    /// "none", "relu" or "sigmoid".
+    pub activation: &'static str,
+}
+
+/// What a product is bound to; `aux` and `r` where its loaders read them.
+#[derive(Clone, Copy, Debug)]
+pub struct Operands {
+    pub x: Arg,
+    pub aux: Option<Arg>,
+    pub w: Arg,
+    pub bias: Arg,
+    pub r: Option<Arg>,
+    pub y: Arg,
+}
+
+/// The product by the kernel that suits its size on this adapter.
+pub fn product(p: &Product, elem: DType, at: Operands, caps: &Caps) -> Dispatch {
+    let tiles = p.m.div_ceil(64) * p.n.div_ceil(64);
+    if tiles < 2 * caps.parallel as usize && caps.max_workgroup_bytes >= gemm_small::BYTES {
+        gemm_small::dispatch(p, elem, at, caps)
+    } else {
+        gemm::dispatch(p, elem, at, caps)
+    }
+}
+
+impl Product {
+    /// The constants that all its kernels share.
+    pub(super) fn variant(&self, elem: DType) -> Variant {
+        let residual = match self.residual {
+            Residual::None => "none",
+            Residual::Rows => "rows",
+            Residual::Depthwise { .. } => "depthwise",
+        };
+        let v = Variant::new(elem)
+            .choose("load_a", self.load.name())
+            .choose("load_r", residual)
+            .choose("activation", self.activation)
+            .set("N", self.n)
+            .set("K", self.k);
+        let map = |v: Variant, [h, w]: [usize; 2]| v.set("IN_H", h).set("IN_W", w);
+        let v = match self.load {
+            Load::Rows { stride, .. } => v.set("X_STRIDE", stride),
+            Load::Im2col {
+                map: m,
+                out,
+                channels,
+                side,
+                stride,
+                pad,
+            } => map(v, m)
+                .set("IN_C", channels)
+                .set("OUT_H", out[0])
+                .set("OUT_W", out[1])
+                .set("SIDE", side)
+                .set("STRIDE", stride)
+                .set("PAD", pad),
+            Load::Depthwise { map: m } => map(v, m),
+            Load::Gated { positions } => v.set("OUT_H", 1u32).set("OUT_W", positions),
+            Load::Mean { positions, .. } => v.set("IN_H", 1u32).set("IN_W", positions),
+        };
+        match (self.residual, self.load) {
+            (Residual::Depthwise { map: m }, Load::Rows { .. }) => map(v, m),
+            _ => v,
+        }
+    }
+
+    pub(super) fn offset(&self) -> u32 {
+        match self.load {
+            Load::Rows { offset, .. } => offset as u32,
+            _ => 0,
+        }
+    }
+
+    pub(super) fn scale(&self) -> f32 {
+        match self.load {
+            Load::Mean {
+                positions,
+                sum: false,
+            } => 1.0 / positions as f32,
+            _ => 1.0,
+        }
+    }
+
+    /// Elements of x that are read, each once.
+    fn x_len(&self) -> usize {
+        match self.load {
+            Load::Rows { .. } | Load::Depthwise { .. } | Load::Gated { .. } => self.m * self.k,
+            Load::Im2col {
+                map, out, channels, ..
+            } => self.m / (out[0] * out[1]) * map[0] * map[1] * channels,
+            Load::Mean { positions, .. } => self.m * positions * self.k,
+        }
+    }
+
+    fn aux_len(&self) -> usize {
+        match (self.load, self.residual) {
+            (Load::Depthwise { .. }, _) => 10 * self.k,
+            (Load::Gated { positions }, _) => self.m.div_ceil(positions) * self.k,
+            (_, Residual::Depthwise { .. }) => 10 * self.n,
+            _ => 0,
+        }
+    }
+
+    fn r_len(&self) -> usize {
+        match self.residual {
+            Residual::None => 0,
+            _ => self.m * self.n,
+        }
+    }
+
+    pub(super) fn category(&self) -> Category {
+        match self.load {
+            Load::Im2col { .. } => Category::Convolution,
+            _ => Category::Matmul,
+        }
+    }
+
+    pub(super) fn cost(&self, elem: DType) -> Cost {
+        let bytes = |n: usize| (n * elem.bytes()) as u64;
+        let (m, n, k) = (self.m as u64, self.n as u64, self.k as u64);
+        let nine = |cond: bool, width: u64| if cond { 9 * m * width } else { 0 };
+        Cost {
+            read_bytes: bytes(self.x_len() + self.aux_len() + self.r_len() + (self.k + 1) * self.n),
+            write_bytes: bytes(self.m * self.n),
+            macs: m * n * k
+                + nine(matches!(self.load, Load::Depthwise { .. }), k)
+                + nine(matches!(self.residual, Residual::Depthwise { .. }), n),
+        }
+    }
+
+    /// Cases of every loader, residual and activation, for the kernel that `dispatch` makes.
+    pub(super) fn cases(dispatch: fn(&Product, DType, Operands, &Caps) -> Dispatch) -> Vec<Case> {
+        let im2col = Load::Im2col {
+            map: [5, 7],
+            out: [3, 4],
+            channels: 8,
+            side: 3,
+            stride: 2,
+            pad: 1,
+        };
+        let products = [
+            (
+                67,
+                40,
+                36,
+                Load::Rows {
+                    stride: 44,
+                    offset: 4,
+                },
+                Residual::None,
+                "none",
+            ),
+            (
+                1,
+                16,
+                64,
+                Load::Rows {
+                    stride: 64,
+                    offset: 0,
+                },
+                Residual::Rows,
+                "sigmoid",
+            ),
+            (
+                130,
+                132,
+                96,
+                Load::Rows {
+                    stride: 96,
+                    offset: 0,
+                },
+                Residual::Rows,
+                "relu",
+            ),
+            (24, 20, 72, im2col, Residual::None, "relu"),
+            (
+                36,
+                64,
+                32,
+                Load::Depthwise { map: [3, 4] },
+                Residual::None,
+                "relu",
+            ),
+            (
+                36,
+                16,
+                32,
+                Load::Rows {
+                    stride: 32,
+                    offset: 0,
+                },
+                Residual::Depthwise { map: [4, 3] },
+                "none",
+            ),
+            (
+                36,
+                24,
+                16,
+                Load::Gated { positions: 9 },
+                Residual::None,
+                "none",
+            ),
+            (
+                5,
+                12,
+                48,
+                Load::Mean {
+                    positions: 16,
+                    sum: false,
+                },
+                Residual::None,
+                "none",
+            ),
+        ];
+        let mut cases = Vec::new();
+        for elem in [DType::F32, DType::F16] {
+            for (m, n, k, load, residual, activation) in products {
+                let p = Product {
+                    m,
+                    n,
+                    k,
+                    load,
+                    residual,
+                    activation,
+                };
+                cases.push(p.case(elem, dispatch));
+            }
+        }
+        cases
+    }
+
+    pub(super) fn case(
+        &self,
+        elem: DType,
+        dispatch: fn(&Product, DType, Operands, &Caps) -> Dispatch,
+    ) -> Case {
+        let at = Operands {
+            x: Arg(0),
+            aux: Some(Arg(1)),
+            w: Arg(2),
+            bias: Arg(3),
+            r: Some(Arg(4)),
+            y: Arg(5),
+        };
+        // One row of tiles at most, so that the grid is folded where there is more than one.
+        let caps = Caps {
+            max_groups: 3,
+            ..Caps::default()
+        };
+        let x_len = match self.load {
+            Load::Rows { stride, offset } => offset + self.m * stride,
+            _ => self.x_len(),
+        };
+        let scaled = |seed, n: usize, by: f32| -> Array {
+            Array::Elem(noise(seed, n.max(4)).into_iter().map(|v| v * by).collect())
+        };
+        Case {
+            name: format!("{}x{}x{}", self.m, self.n, self.k),
+            dispatch: dispatch(self, elem, at, &caps),
+            arrays: vec![
+                scaled(1, x_len, 1.0),
+                scaled(2, self.aux_len(), 0.3),
+                scaled(3, self.k * self.n, 1.0 / (self.k as f32).sqrt()),
+                scaled(4, self.n, 1.0),
+                scaled(5, self.r_len(), 1.0),
+                Array::Out(self.m * self.n),
+            ],
+        }
+    }
+}
+
+/// The constants of a case's variant that its reference needs.
+struct Shape {
+    n: usize,
+    k: usize,
+    map: [usize; 2],
+    out: [usize; 2],
+}
+
+/// The reference of every product kernel.
+pub(super) fn reference<R: Real>(case: &Case, a: &[Vec<R>]) -> Vec<Vec<R>> {
+    let p: gemm::Params = case.params();
+    let v = case.variant();
+    let c = |name| v.u32(name) as usize;
+    let s = Shape {
+        n: c("N"),
+        k: c("K"),
+        map: [c("IN_H"), c("IN_W")],
+        out: [c("OUT_H"), c("OUT_W")],
+    };
+    let m = p.m as usize;
+    let depthwise = |x: &[R], width: usize, row: usize, channel: usize| -> R {
+        let [h, w] = s.map;
+        let (oy, ox) = (row / w % h, row % w);
+        let mut sum = a[1][9 * width + channel];
+        for (ky, kx) in (0..9).map(|t| (t / 3, t % 3)) {
+            let (iy, ix) = ((oy + ky).wrapping_sub(1), (ox + kx).wrapping_sub(1));
+            if iy < h && ix < w {
+                let at = row / (h * w) * h * w + iy * w + ix;
+                sum += x[at * width + channel] * a[1][(ky * 3 + kx) * width + channel];
+            }
+        }
+        sum
+    };
+    let load = |row: usize, k: usize| -> R {
+        match v.choice("load_a") {
+            "rows" => a[0][p.x_offset as usize + row * c("X_STRIDE") + k],
+            "im2col" => {
+                let (channels, side) = (c("IN_C"), c("SIDE"));
+                let (tap, channel) = (k / channels, k % channels);
+                let [oh, ow] = s.out;
+                let pixel = row % (oh * ow);
+                let iy = (pixel / ow * c("STRIDE") + tap / side).wrapping_sub(c("PAD"));
+                let ix = (pixel % ow * c("STRIDE") + tap % side).wrapping_sub(c("PAD"));
+                if iy < s.map[0] && ix < s.map[1] {
+                    a[0][((row / (oh * ow) * s.map[0] + iy) * s.map[1] + ix) * channels + channel]
+                } else {
+                    R::zero()
+                }
+            }
+            "depthwise" => depthwise(&a[0], s.k, row, k),
+            "gated" => a[0][row * s.k + k] * a[1][row / (s.out[0] * s.out[1]) * s.k + k],
+            _ => {
+                let positions = s.map[0] * s.map[1];
+                let sum: R = (0..positions)
+                    .map(|i| a[0][(row * positions + i) * s.k + k])
+                    .sum();
+                sum * R::of(f64::from(p.scale))
+            }
+        }
+    };
+    let mut y = Vec::with_capacity(m * s.n);
+    for row in 0..m {
+        let loaded: Vec<R> = (0..s.k).map(|k| load(row, k)).collect();
+        for n in 0..s.n {
+            let mut sum: R = (0..s.k).map(|k| loaded[k] * a[2][k * s.n + n]).sum();
+            sum += a[3][n];
+            sum = match v.choice("activation") {
+                "relu" => sum.relu(),
+                "sigmoid" => sum.sigmoid(),
+                _ => sum,
+            };
+            sum += match v.choice("load_r") {
+                "rows" => a[4][row * s.n + n],
+                "depthwise" => depthwise(&a[4], s.n, row, n),
+                _ => R::zero(),
+            };
+            y.push(sum.stored(case.elem()));
+        }
+    }
+    vec![y]
+}
