@@ -3,6 +3,7 @@
 pub mod device;
 pub mod error;
 pub mod graph;
+pub mod io;
 pub mod kernels;
 pub mod plan;
 pub mod shader;

@@ -1,4 +1,6 @@
 //! The harness of the kernels' tests: running a case on an adapter, and how far from the truth it may be.
 
 pub mod harness;
+pub mod numpy;
 pub mod tolerance;
+pub mod weights;

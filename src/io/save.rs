@@ -1,0 +1,103 @@
+//! Files written whole or not at all.
+
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Tensor};
+use safetensors::{Dtype as FileDType, tensor::TensorView};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Writes `tensors`, and `metadata` if any, as a safetensors file at `path`, whole or not at all.
+///
+/// The file is put together in memory first. The order of the `metadata` keys in it is not fixed.
+///
+/// # Errors
+/// [`Error::Usage`] where a name stands twice or is `__metadata__`, which the format keeps for itself; else as
+/// [`write_atomically`].
+pub fn save(
+    path: &Path,
+    tensors: &[(String, Tensor)],
+    metadata: Option<&BTreeMap<String, String>>,
+) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for (name, _) in tensors {
+        if name == "__metadata__" || !seen.insert(name) {
+            return Err(Error::Usage(format!(
+                "{}: cannot write tensor `{name}`: the name is taken",
+                path.display()
+            )));
+        }
+    }
+    let refused = |e: safetensors::SafeTensorError| Error::file(path, e);
+    let views = (tensors.iter())
+        .map(|(name, t)| {
+            let view = TensorView::new(file_dtype(t.dtype()), t.shape().to_vec(), t.bytes());
+            Ok((name.as_str(), view.map_err(refused)?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let metadata = metadata.map(|m| m.clone().into_iter().collect());
+    let bytes = safetensors::serialize(views, metadata).map_err(refused)?;
+    write_atomically(path, |file| file.write_all(&bytes))
+}
+
+/// Has `write` fill a new file beside `path`, then puts it in the place of `path`.
+///
+/// Where anything fails, the new file is removed, and what stood at `path` is as it was. A link at `path` is followed.
+///
+/// # Errors
+/// [`Error::Io`] where the operating system or `write` refuses; [`Error::File`] where `path` names a folder or a
+/// device.
+pub fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
+) -> Result<()> {
+    let target = match std::fs::metadata(path) {
+        // Renaming would put a file where the folder, pipe or device is.
+        Ok(kind) if !kind.is_file() => {
+            return Err(Error::file(
+                path,
+                "exists and is not a regular file; name another output",
+            ));
+        }
+        Ok(_) => std::fs::canonicalize(path).map_err(Error::io(path))?,
+        Err(_) => path.to_path_buf(),
+    };
+    if target.file_name().is_none() {
+        return Err(Error::file(path, "is not the name of a file"));
+    }
+    let folder = match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // As any new file's, the umask still taken off; the default would keep it from other users.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let file = builder.tempfile_in(&folder).map_err(|e| Error::Io {
+        path: path.to_path_buf(),
+        source: e.kind().into(),
+    })?;
+    let mut writer = BufWriter::new(file.as_file());
+    write(&mut writer).map_err(Error::io(path))?;
+    writer.flush().map_err(Error::io(path))?;
+    drop(writer);
+    file.as_file().sync_all().map_err(Error::io(path))?;
+    file.persist(&target)
+        .map_err(|e| Error::io(path)(e.error))?;
+    Ok(())
+}
+
+const fn file_dtype(dtype: DType) -> FileDType {
+    match dtype {
+        DType::F32 => FileDType::F32,
+        DType::F16 => FileDType::F16,
+        DType::BF16 => FileDType::BF16,
+        DType::I64 => FileDType::I64,
+        DType::U32 => FileDType::U32,
+    }
+}
