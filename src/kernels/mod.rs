@@ -2,6 +2,7 @@
 //! benches and tables are derived from it.
 
 pub mod elementwise;
+pub mod lanes;
 pub mod matmul;
 
 use crate::shader::Kernel;
@@ -30,14 +31,18 @@ macro_rules! libs {
 pub static LIBS: &[Lib] = libs! {
     "activation": ["none", "relu", "sigmoid"],
     "binary": ["add", "mul"],
+    "lanes": ["one", "four"],
     "load_a": ["rows", "im2col", "depthwise", "gated", "mean"],
     "load_r": ["none", "rows", "depthwise"],
     "tile_matmul": ["scalar", "coop"],
+    "unary": ["relu", "sigmoid"],
 };
 
 /// Every kernel.
 pub static KERNELS: &[&Kernel] = &[
     &elementwise::binary::KERNEL,
+    &elementwise::copy::KERNEL,
+    &elementwise::unary::KERNEL,
     &matmul::gemm::KERNEL,
     &matmul::gemm_small::KERNEL,
 ];
