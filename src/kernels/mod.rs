@@ -4,6 +4,7 @@
 pub mod elementwise;
 pub mod lanes;
 pub mod matmul;
+pub mod reduce;
 
 use crate::shader::Kernel;
 
@@ -43,6 +44,8 @@ pub static KERNELS: &[&Kernel] = &[
     &elementwise::binary::KERNEL,
     &elementwise::copy::KERNEL,
     &elementwise::unary::KERNEL,
+    &elementwise::window::KERNEL,
     &matmul::gemm::KERNEL,
     &matmul::gemm_small::KERNEL,
+    &reduce::mean::KERNEL,
 ];

@@ -3,3 +3,4 @@
 pub mod binary;
 pub mod copy;
 pub mod unary;
+pub mod window;

@@ -1,0 +1,3 @@
+//! Kernels that make few numbers of many.
+
+pub mod mean;
