@@ -35,6 +35,7 @@ pub static LIBS: &[Lib] = libs! {
     "lanes": ["one", "four"],
     "load_a": ["rows", "im2col", "depthwise", "gated", "mean"],
     "load_r": ["none", "rows", "depthwise"],
+    "reduce": ["workgroup", "subgroup"],
     "tile_matmul": ["scalar", "coop"],
     "unary": ["relu", "sigmoid"],
 };
@@ -48,4 +49,5 @@ pub static KERNELS: &[&Kernel] = &[
     &matmul::gemm::KERNEL,
     &matmul::gemm_small::KERNEL,
     &reduce::mean::KERNEL,
+    &reduce::softmax::KERNEL,
 ];
