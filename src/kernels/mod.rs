@@ -1,6 +1,7 @@
 //! Every kernel, one file each beside its shader of the same stem. [`KERNELS`] is the one list of them; tests,
 //! benches and tables are derived from it.
 
+pub mod conv;
 pub mod elementwise;
 pub mod lanes;
 pub mod matmul;
@@ -42,10 +43,13 @@ pub static LIBS: &[Lib] = libs! {
 
 /// Every kernel.
 pub static KERNELS: &[&Kernel] = &[
+    &conv::depthwise::KERNEL,
+    &conv::direct::KERNEL,
     &elementwise::binary::KERNEL,
     &elementwise::copy::KERNEL,
     &elementwise::unary::KERNEL,
     &elementwise::window::KERNEL,
+    &matmul::batched::KERNEL,
     &matmul::gemm::KERNEL,
     &matmul::gemm_small::KERNEL,
     &reduce::mean::KERNEL,
