@@ -1,8 +1,11 @@
 //! Every kernel, one file each beside its shader of the same stem. [`KERNELS`] is the one list of them; tests,
 //! benches and tables are derived from it.
 
+pub mod conv;
 pub mod elementwise;
+pub mod lanes;
 pub mod matmul;
+pub mod reduce;
 
 use crate::shader::Kernel;
 
@@ -30,14 +33,25 @@ macro_rules! libs {
 pub static LIBS: &[Lib] = libs! {
     "activation": ["none", "relu", "sigmoid"],
     "binary": ["add", "mul"],
+    "lanes": ["one", "four"],
     "load_a": ["rows", "im2col", "depthwise", "gated", "mean"],
     "load_r": ["none", "rows", "depthwise"],
+    "reduce": ["workgroup", "subgroup"],
     "tile_matmul": ["scalar", "coop"],
+    "unary": ["relu", "sigmoid"],
 };
 
 /// Every kernel.
 pub static KERNELS: &[&Kernel] = &[
+    &conv::depthwise::KERNEL,
+    &conv::direct::KERNEL,
     &elementwise::binary::KERNEL,
+    &elementwise::copy::KERNEL,
+    &elementwise::unary::KERNEL,
+    &elementwise::window::KERNEL,
+    &matmul::batched::KERNEL,
     &matmul::gemm::KERNEL,
     &matmul::gemm_small::KERNEL,
+    &reduce::mean::KERNEL,
+    &reduce::softmax::KERNEL,
 ];

@@ -1,3 +1,6 @@
 //! Kernels that touch each element once.
 
 pub mod binary;
+pub mod copy;
+pub mod unary;
+pub mod window;

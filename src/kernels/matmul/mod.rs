@@ -1,5 +1,6 @@
 //! Matrix products.
 
+pub mod batched;
 pub mod gemm;
 pub mod gemm_small;
 mod product;

@@ -1,0 +1,3 @@
+fn unary(v: itemf) -> itemf {
+  return max(v, itemf());
+}

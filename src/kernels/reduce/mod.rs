@@ -1,0 +1,4 @@
+//! Kernels that make few numbers of many.
+
+pub mod mean;
+pub mod softmax;
