@@ -203,3 +203,51 @@ pub fn check(
     }
     Ok(())
 }
+
+/// The case's module as naga reads it.
+pub fn module(case: &Case, params: cascadia::shader::ParamsIn) -> naga::Module {
+    use cascadia::shader::{Target, compose};
+    let label = case.dispatch.label();
+    let composed = compose(case.dispatch.kernel, case.variant(), Target::Native(params))
+        .unwrap_or_else(|e| panic!("{label}: {e}"));
+    naga::front::wgsl::parse_str(&composed.text)
+        .unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(&composed.text)))
+}
+
+/// Validates the case's module and writes it for every backend that can have it: cooperative matrices exist in
+/// SPIR-V only among those tried.
+pub fn check_module(case: &Case, params: cascadia::shader::ParamsIn) -> Result<(), String> {
+    use naga::back::{hlsl, msl, spv};
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+    let module = module(case, params);
+    let info = Validator::new(ValidationFlags::all(), Capabilities::all())
+        .validate(&module)
+        .map_err(|e| format!("{:?}", e.into_inner()))?;
+    let options = spv::Options {
+        lang_version: (1, 4),
+        ..Default::default()
+    };
+    spv::write_vec(&module, &info, &options, None).map_err(|e| format!("SPIR-V: {e}"))?;
+    if case.variant().choices.iter().any(|c| c.1 == "coop") {
+        return Ok(());
+    }
+    let options = msl::Options {
+        lang_version: (3, 0),
+        fake_missing_bindings: true,
+        ..Default::default()
+    };
+    msl::write_string(&module, &info, &options, &Default::default())
+        .map_err(|e| format!("MSL: {e}"))?;
+    let options = hlsl::Options {
+        shader_model: hlsl::ShaderModel::V6_2,
+        fake_missing_bindings: true,
+        immediates_target: Some(hlsl::BindTarget::default()),
+        special_constants_binding: Some(hlsl::BindTarget::default()),
+        ..Default::default()
+    };
+    let mut text = String::new();
+    hlsl::Writer::new(&mut text, &options, &Default::default())
+        .write(&module, &info, None)
+        .map_err(|e| format!("HLSL: {e}"))?;
+    Ok(())
+}

@@ -2,5 +2,6 @@
 
 pub mod harness;
 pub mod numpy;
+pub mod references;
 pub mod tolerance;
 pub mod weights;

@@ -43,12 +43,17 @@ pub trait Op: fmt::Debug + Send + Sync {
         0
     }
 
-    /// Pushes the dispatches that compute it; `false` where no kernel fits this adapter, which only a fused
-    /// op may say.
+    /// Pushes the dispatches that compute it; `false` where no kernel of this adapter does, which only a fused
+    /// op, or one that took an epilogue along, may say.
     ///
     /// # Errors
     /// [`Error::Plan`] where it cannot be computed at all.
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool>;
+
+    /// Whether its kernels write the last dimension in fours: the result's rows are then that much apart.
+    fn pads_channels(&self) -> bool {
+        false
+    }
 
     /// The op that also does `epilogue`, where it can.
     fn with_epilogue(&self, _epilogue: Epilogue) -> Option<std::sync::Arc<dyn Op>> {

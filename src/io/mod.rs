@@ -6,6 +6,11 @@ mod checkpoint;
 mod header;
 #[cfg(feature = "cli")]
 pub mod hub;
+#[cfg(feature = "images")]
+pub mod image;
+pub mod labels;
+pub mod preprocess;
+mod resample;
 mod save;
 
 pub use checkpoint::Checkpoint;

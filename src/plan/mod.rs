@@ -1,10 +1,12 @@
 //! How a graph is computed: a list of dispatches over numbered buffers, and the memory behind them. It is
 //! data, made without a GPU, and prints as text.
 
+mod build;
 mod slots;
 mod text;
 
 pub use crate::graph::Pack;
+pub use build::Options;
 
 use crate::shader::{Cost, Dispatch};
 use crate::tensor::{DType, Layout};

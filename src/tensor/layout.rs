@@ -131,6 +131,25 @@ impl Layout {
         })
     }
 
+    /// The same view with exactly four dimensions: ones in front of fewer, leading ones merged of more.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where the leading dimensions cannot be merged without a copy.
+    pub fn four(&self) -> Result<Self> {
+        let rank = self.shape.len();
+        if rank <= 4 {
+            let mut out = self.clone();
+            out.shape.splice(0..0, vec![1; 4 - rank]);
+            out.strides.splice(0..0, vec![0; 4 - rank]);
+            return Ok(out);
+        }
+        let mut shape = vec![self.shape[..rank - 3].iter().product()];
+        shape.extend(&self.shape[rank - 3..]);
+        self.reshape(&shape).ok_or_else(|| {
+            Error::Tensor(format!("a view {:?} has too many dimensions", self.shape))
+        })
+    }
+
     /// `self` seen in the larger `shape`: dimensions of size 1 are repeated, missing leading ones added.
     pub fn broadcast(&self, shape: &[usize]) -> Option<Self> {
         let lead = shape.len().checked_sub(self.shape.len())?;

@@ -1,0 +1,28 @@
+# `make` or `make help` lists what there is.
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint fmt setup-test clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
+
+demo: ## build, see to a GPU driver, classify the sample pictures
+	@scripts/demo.sh
+
+test: ## every check, with its own set-up (SUITES="tests tint" for some)
+	@scripts/test.sh $(SUITES)
+
+bench: ## time the kernels and plans on this machine's adapter
+	cargo bench --workspace
+
+lint: ## rustfmt, clippy, licences
+	@scripts/test.sh format clippy licences
+
+fmt: ## format the Rust sources
+	cargo fmt --all
+
+setup-test: ## install what the tests need (done by `make test`)
+	@scripts/setup-test.sh
+
+clean: ## remove what was built
+	cargo clean
+	rm -rf kernels-tests/tint/node_modules

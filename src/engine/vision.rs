@@ -1,0 +1,138 @@
+//! EfficientViT on a device: tensors in, tensors out, in batches of any size.
+
+use crate::device::{Device, Executable};
+use crate::error::{Error, Result};
+use crate::io::Checkpoint;
+use crate::models::efficientvit::{Config, EfficientViT, Outputs, fits, reader};
+use crate::plan::{Options, Plan};
+use crate::tensor::Tensor;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A model with its weights on a device. A plan is made for each batch size that is asked for, and kept.
+pub struct Vision {
+    device: Device,
+    config: Config,
+    options: Options,
+    checkpoint: Arc<Checkpoint>,
+    loaded: HashMap<(usize, Outputs), Arc<Executable>>,
+    /// The largest batch that the device takes at once, once it is known.
+    most: usize,
+}
+
+impl Vision {
+    /// The model that `config` describes with the weights of `checkpoint`.
+    ///
+    /// # Errors
+    /// Where the two do not fit each other, or the adapter cannot run the model.
+    pub fn new(
+        device: &Device,
+        config: &Config,
+        checkpoint: Arc<Checkpoint>,
+        options: &Options,
+    ) -> Result<Self> {
+        let graph = EfficientViT::new(config)?.graph(1, Outputs::logits())?;
+        fits(&checkpoint, &graph)?;
+        Ok(Self {
+            device: device.clone(),
+            config: config.clone(),
+            options: options.clone(),
+            checkpoint,
+            loaded: HashMap::new(),
+            most: usize::MAX,
+        })
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Goes on with another device, as after [`Error::DeviceLost`]. Weights are loaded again when needed.
+    pub fn reopen(&mut self, device: &Device) {
+        self.device = device.clone();
+        self.loaded.clear();
+        self.most = usize::MAX;
+    }
+
+    /// The plan for `batch` images, loaded.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] where the device does not take as many at once.
+    pub fn load(&mut self, batch: usize, outputs: Outputs) -> Result<Arc<Executable>> {
+        if let Some(exe) = self.loaded.get(&(batch, outputs)) {
+            return Ok(exe.clone());
+        }
+        let graph = EfficientViT::new(&self.config)?.graph(batch, outputs)?;
+        let plan = Arc::new(Plan::new(&graph, self.device.caps(), &self.options)?);
+        let exe = Executable::load(&self.device, plan, &reader(&self.checkpoint))?;
+        let exe = Arc::new(exe);
+        self.loaded.insert((batch, outputs), exe.clone());
+        Ok(exe)
+    }
+
+    /// Runs `x`, f32 [batch, 3, height, width], in as few runs as the device's limits allow; returns the
+    /// outputs by name.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where `x` has another shape or an empty batch; what loading and running return.
+    pub fn run(&mut self, x: &Tensor, outputs: Outputs) -> Result<Vec<(String, Tensor)>> {
+        let [h, w] = self.config.size;
+        let batch = match *x.shape() {
+            [batch, 3, xh, xw] if batch > 0 && [xh, xw] == [h, w] => batch,
+            _ => {
+                return Err(Error::Usage(format!(
+                    "the input is {:?}; the model takes [batch, 3, {h}, {w}] with a batch of at least 1",
+                    x.shape()
+                )));
+            }
+        };
+        let values = x.to_f32();
+        let each = 3 * h * w;
+        let mut parts: Vec<Vec<Tensor>> = Vec::new();
+        let mut names = Vec::new();
+        let mut done = 0;
+        while done < batch {
+            let (exe, now) = self.load_at_most(batch - done, outputs)?;
+            let part = &values[done * each..(done + now) * each];
+            parts.push(exe.run(&[Tensor::from_f32(&[now, 3, h, w], part)?])?);
+            names = exe.plan().outputs.iter().map(|p| p.name.clone()).collect();
+            done += now;
+        }
+        (names.into_iter().enumerate())
+            .map(|(i, name)| Ok((name, stack(parts.iter().map(|p| &p[i]))?)))
+            .collect()
+    }
+
+    /// The plan for `batch` images, or for as many as the device takes at once.
+    fn load_at_most(&mut self, batch: usize, outputs: Outputs) -> Result<(Arc<Executable>, usize)> {
+        let mut now = batch.min(self.most);
+        loop {
+            match self.load(now, outputs) {
+                Ok(exe) => return Ok((exe, now)),
+                Err(Error::Plan(_)) if now > 1 => {
+                    now = now.div_ceil(2);
+                    self.most = now;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+/// Tensors that differ in their first dimension only, one after the other.
+fn stack<'a>(parts: impl Iterator<Item = &'a Tensor>) -> Result<Tensor> {
+    let mut shape: Vec<usize> = Vec::new();
+    let mut values = Vec::new();
+    for part in parts {
+        match shape.first_mut() {
+            Some(first) => *first += part.shape()[0],
+            None => shape = part.shape().to_vec(),
+        }
+        values.extend(part.to_f32());
+    }
+    Tensor::from_f32(&shape, &values)
+}

@@ -1,0 +1,238 @@
+//! Picture files: PNG, JPEG, WebP, GIF and BMP to 8-bit RGB, as Pillow's `convert("RGB")` gives it.
+//!
+//! The format is told by the content, never by the name of the file. What becomes RGB, and how:
+//!
+//! | in the file | here |
+//! |---|---|
+//! | grey, palette, 1 to 8 bits | each pixel's colour |
+//! | alpha, transparent colour | dropped; the colour below it stays, as Pillow does |
+//! | 16 bits a channel | the high byte, as Pillow does for RGB; Pillow clips 16-bit grey at 255 instead, which leaves a white picture |
+//! | CMYK and YCCK JPEG | taken as Adobe writes them, inverted, as Pillow does; no colour profile is applied |
+//! | EXIF orientation | applied, as Pillow's `ImageOps.exif_transpose` |
+//! | GIF, APNG, animated WebP | the first frame; what a GIF's first frame leaves uncovered is black |
+//!
+//! PNG, GIF, BMP and lossless WebP give exactly Pillow's pixels. JPEG and lossy WebP are other decoders than
+//! Pillow's, whose rounding may differ.
+
+use super::preprocess::Picture;
+use crate::error::{Error, Result};
+use ::image::metadata::Orientation;
+use ::image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+/// The most pixels that a file may declare: the size above which Pillow warns of a decompression bomb.
+pub const MAX_PIXELS: u64 = 89_478_485;
+
+/// The most pixels along one side, which is also the most that JPEG and GIF can hold.
+pub const MAX_SIDE: u32 = 65_535;
+
+/// The longest file that is read.
+const MAX_FILE_BYTES: u64 = 512 << 20;
+
+/// What a decoder may allocate: [`MAX_PIXELS`] at 8 bytes fit.
+const MAX_DECODED_BYTES: u64 = 1 << 30;
+
+/// Bytes at the start of a file that tell its format.
+const HEAD_BYTES: u64 = 256;
+
+const EXPECTED: &str = "expected a PNG, JPEG, WebP, GIF or BMP image";
+
+impl Picture {
+    /// Reads and decodes the picture in the file at `path`, upright.
+    ///
+    /// A file that is not a picture is refused after its first bytes, a picture above [`MAX_PIXELS`] or
+    /// [`MAX_SIDE`] before it is decoded.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file cannot be read, [`Error::File`] where it is not a whole picture of a known format.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
+        let length = file.metadata().map_or(0, |m| m.len());
+        let mut bytes = Vec::new();
+        (&mut file)
+            .take(HEAD_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(Error::io(path))?;
+        let format = format(&bytes).map_err(|message| Error::file(path, message))?;
+        if length > MAX_FILE_BYTES {
+            return Err(Error::file(path, too_long()));
+        }
+        bytes.reserve(length as usize);
+        file.take(MAX_FILE_BYTES)
+            .read_to_end(&mut bytes)
+            .map_err(Error::io(path))?;
+        decode(&bytes, format).map_err(|message| Error::file(path, message))
+    }
+
+    /// Decodes the picture in `bytes`, upright. `name` is what an error calls it.
+    ///
+    /// # Errors
+    /// [`Error::File`] where `bytes` are not a whole picture of a known format.
+    pub fn from_bytes(bytes: &[u8], name: &Path) -> Result<Self> {
+        format(bytes)
+            .and_then(|format| decode(bytes, format))
+            .map_err(|message| Error::file(name, message))
+    }
+}
+
+/// The format of a file that starts with `head`, or what to say of it.
+fn format(head: &[u8]) -> Result<ImageFormat, String> {
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
+    if head.is_empty() {
+        return Err(format!("the file is empty; {EXPECTED}"));
+    }
+    match ::image::guess_format(head) {
+        Ok(format @ (Png | Jpeg | WebP | Gif | Bmp)) => Ok(format),
+        Ok(other) => Err(format!("{EXPECTED}, found {other:?}; convert it to PNG")),
+        Err(_) => Err(match known(head) {
+            Some(kind) => format!("{EXPECTED}, found {kind}; convert it to PNG"),
+            None => format!("not an image; {EXPECTED}"),
+        }),
+    }
+}
+
+/// Names some formats that people take for one of ours.
+fn known(head: &[u8]) -> Option<&'static str> {
+    let brand = |names: &[&[u8]]| {
+        head.get(4..8) == Some(b"ftyp") && head.get(8..12).is_some_and(|b| names.contains(&b))
+    };
+    let text = head.trim_ascii_start();
+    let holds = |word: &[u8]| head.windows(word.len()).any(|w| w == word);
+    if head.starts_with(b"%PDF") {
+        Some("a PDF")
+    } else if brand(&[b"heic", b"heix", b"hevc", b"mif1", b"msf1"]) {
+        Some("HEIC")
+    } else if head.starts_with(b"\xff\x0a") || head.starts_with(b"\0\0\0\x0cJXL ") {
+        Some("JPEG XL")
+    } else if head.starts_with(b"\0\0\0\x0cjP  ") || head.starts_with(b"\xff\x4f\xff\x51") {
+        Some("JPEG 2000")
+    } else if text.starts_with(b"<svg") || (text.starts_with(b"<?xml") && holds(b"<svg")) {
+        Some("SVG")
+    } else {
+        None
+    }
+}
+
+fn too_long() -> String {
+    let most = MAX_FILE_BYTES >> 20;
+    format!("the file is longer than {most} MiB, the most that is read; make the image smaller")
+}
+
+fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, String> {
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(too_long());
+    }
+    let fail = |e: ImageError| describe(format, &e);
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(fail)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height)?;
+    if format == ImageFormat::Jpeg && !is_whole_jpeg(bytes) {
+        return Err("the JPEG image is truncated: its end is missing".into());
+    }
+    // A picture whose EXIF data is broken is shown as it lies.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(fail)?;
+    if orientation != Orientation::NoTransforms {
+        image = DynamicImage::ImageRgb8(rgb(image)?);
+        image.apply_orientation(orientation);
+    }
+    let image = rgb(image)?;
+    let (width, height) = image.dimensions();
+    Picture::new(width as usize, height as usize, image.into_raw()).map_err(|e| e.to_string())
+}
+
+fn check_size(width: u32, height: u32) -> Result<(), String> {
+    if width == 0 || height == 0 {
+        return Err(format!("the image has no pixels ({width} x {height})"));
+    }
+    if width > MAX_SIDE || height > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(format!(
+            "{width} x {height} pixels are too many: at most {MAX_PIXELS}, and {MAX_SIDE} a side; make the image smaller"
+        ));
+    }
+    Ok(())
+}
+
+/// The image as 8-bit RGB, in the memory that it has where it fits.
+fn rgb(image: DynamicImage) -> Result<::image::RgbImage, String> {
+    let (width, height) = (image.width(), image.height());
+    let high = |v: u16| (v >> 8) as u8;
+    let data = match image {
+        DynamicImage::ImageRgb8(image) => return Ok(image),
+        DynamicImage::ImageRgba8(image) => {
+            let mut data = image.into_raw();
+            for i in 1..data.len() / 4 {
+                data.copy_within(4 * i..4 * i + 3, 3 * i);
+            }
+            data.truncate(data.len() / 4 * 3);
+            data
+        }
+        DynamicImage::ImageLuma8(image) => image.iter().flat_map(|&v| [v; 3]).collect(),
+        DynamicImage::ImageLumaA8(image) => image.pixels().flat_map(|p| [p.0[0]; 3]).collect(),
+        DynamicImage::ImageLuma16(image) => image.iter().flat_map(|&v| [high(v); 3]).collect(),
+        DynamicImage::ImageLumaA16(image) => {
+            image.pixels().flat_map(|p| [high(p.0[0]); 3]).collect()
+        }
+        DynamicImage::ImageRgb16(image) => image.iter().map(|&v| high(v)).collect(),
+        DynamicImage::ImageRgba16(image) => {
+            let pixels = image.pixels();
+            pixels
+                .flat_map(|p| [high(p.0[0]), high(p.0[1]), high(p.0[2])])
+                .collect()
+        }
+        other => return Err(format!("{:?} pixels cannot be read", other.color())),
+    };
+    ::image::RgbImage::from_raw(width, height, data)
+        .ok_or_else(|| format!("the decoder did not fill {width} x {height} pixels"))
+}
+
+/// Whether the end marker follows the first scan: the decoder fills what is missing with grey and says nothing.
+fn is_whole_jpeg(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    // Segments: 0xff, a marker, the length of what follows including itself.
+    while let Some(&[mark, kind, high, low]) = bytes.get(at..).and_then(|b| b.first_chunk()) {
+        match (mark, kind) {
+            (0xff, 0xda) => return bytes[at..].windows(2).any(|w| w == [0xff, 0xd9]),
+            (0xff, 0x01 | 0xd0..=0xd7) => at += 2,
+            (0xff, 0xff) => at += 1,
+            (0xff, _) => at += 2 + usize::from(u16::from_be_bytes([high, low])),
+            // Bytes between segments, which decoders skip.
+            _ => at += 1,
+        }
+    }
+    false
+}
+
+/// One line about what a decoder found.
+fn describe(format: ImageFormat, error: &ImageError) -> String {
+    let name = match format {
+        ImageFormat::Png => "PNG",
+        ImageFormat::Jpeg => "JPEG",
+        ImageFormat::WebP => "WebP",
+        ImageFormat::Gif => "GIF",
+        _ => "BMP",
+    };
+    let text = match error {
+        ImageError::Limits(_) => {
+            return format!(
+                "decoding the {name} image takes more than {} MiB; make it smaller",
+                MAX_DECODED_BYTES >> 20
+            );
+        }
+        ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            return format!("the {name} image is truncated: its end is missing");
+        }
+        other => other.to_string(),
+    };
+    let what = match error {
+        ImageError::Unsupported(_) => "is of a kind that cannot be read",
+        _ => "is damaged",
+    };
+    let line: Vec<&str> = text.split_whitespace().collect();
+    format!("the {name} image {what}: {}", line.join(" "))
+}

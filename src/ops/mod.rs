@@ -1,0 +1,44 @@
+//! What models are written with: one file per op, with its shape rule, its cost and how it becomes dispatches.
+//! Each adds its method to [`Value`](crate::graph::Value).
+
+mod binary;
+mod cascaded_group;
+mod concat;
+mod conv2d;
+mod depthwise_ffn;
+mod expand;
+mod head;
+mod linear;
+mod matmul;
+mod mean;
+mod softmax;
+mod stem;
+mod unary;
+mod window;
+
+pub use cascaded_group::CascadedGroup;
+pub use conv2d::Conv;
+pub use depthwise_ffn::DepthwiseFfn;
+pub use expand::Expand;
+pub use head::Head;
+pub use stem::Stem;
+
+use crate::error::{Error, Result};
+use crate::tensor::Layout;
+
+/// Whether vectors of four channels can be read from `layout`: rows are contiguous, and every stride and the
+/// offset are multiples of 4.
+fn by_fours(layout: &Layout) -> bool {
+    let last = layout.shape.len() - 1;
+    layout.strides[last] == 1
+        && layout.shape[last].is_multiple_of(4)
+        && layout.offset.is_multiple_of(4)
+        && (layout.strides[..last].iter().zip(&layout.shape))
+            .all(|(s, &d)| d == 1 || s.is_multiple_of(4))
+}
+
+/// The four dimensions of a map.
+fn dims(layout: &Layout) -> Result<[usize; 4]> {
+    (layout.shape.as_slice().try_into())
+        .map_err(|_| Error::Plan(format!("{:?} is not a map", layout.shape)))
+}

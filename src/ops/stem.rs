@@ -1,0 +1,54 @@
+//! Overlapping patch embedding: four convolutions of stride 2, the first two fused so that the largest tensor
+//! of the model never reaches memory.
+
+use crate::error::Result;
+use crate::graph::{Lower, Op, Value};
+use crate::ops::Conv;
+
+/// Four 3×3 convolutions of stride 2, ReLU between them.
+#[derive(Clone, Debug)]
+pub struct Stem {
+    pub convs: [Conv; 4],
+}
+
+impl Stem {
+    /// [batch, h, w, 3] → [batch, h / 16, w / 16, c], sizes rounded up.
+    #[track_caller]
+    pub fn apply<'g>(&self, images: Value<'g>) -> Value<'g> {
+        let g = images.graph();
+        let [a, b, c, d] = &self.convs;
+        let inputs = [
+            images,
+            g.weight(&a.weight),
+            g.weight(&a.bias),
+            g.weight(&b.weight),
+            g.weight(&b.bias),
+        ];
+        let x = g.fused(FirstTwo, &inputs, || {
+            images.conv2d(a).relu().conv2d(b).relu()
+        });
+        x.conv2d(c).relu().conv2d(d)
+    }
+}
+
+/// relu(conv(relu(conv(x)))). Inputs: images as a view of [batch, 3, h, w], then weight and bias of both.
+#[derive(Debug)]
+struct FirstTwo;
+
+impl Op for FirstTwo {
+    fn name(&self) -> &'static str {
+        "stem"
+    }
+
+    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        let half = |n: usize| n.div_ceil(2);
+        match inputs[0] {
+            [batch, h, w, 3] => Ok(vec![*batch, half(half(*h)), half(half(*w)), inputs[3][0]]),
+            other => Err(format!("images [batch, height, width, 3], not {other:?}")),
+        }
+    }
+
+    fn lower(&self, _lower: &mut Lower<'_>) -> Result<bool> {
+        Ok(false)
+    }
+}
