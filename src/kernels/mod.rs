@@ -1,6 +1,7 @@
 //! Every kernel, one file each beside its shader of the same stem. [`KERNELS`] is the one list of them; tests,
 //! benches and tables are derived from it.
 
+pub mod attention;
 pub mod elementwise;
 
 use crate::shader::Kernel;
@@ -32,4 +33,7 @@ pub static LIBS: &[Lib] = libs! {
 };
 
 /// Every kernel.
-pub static KERNELS: &[&Kernel] = &[&elementwise::binary::KERNEL];
+pub static KERNELS: &[&Kernel] = &[
+    &attention::cascaded_group::KERNEL,
+    &elementwise::binary::KERNEL,
+];
