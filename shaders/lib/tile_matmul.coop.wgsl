@@ -1,12 +1,14 @@
 // tile_matmul: for t < ROWS and n < cols, tile_store(stage, t, n / 4, Σ_k tile[t, k] * w[k, n]), on matrix units.
 //   tile  workgroup memory, elem4 of f16; row t starts at a_at + t * a_stride (both in elem4)
 //   w     storage, elem4 of f16, rows of k; row k starts at w_at + k * w_stride (in elem4)
-// The kernel declares ROWS (a multiple of 16), WG (a multiple of 32, the subgroup's size), `tile`, `w` and
-// tile_store. k and cols are multiples of 16. Every invocation calls it, in uniform control flow. One subgroup
-// owns 16 columns of all rows at a time; its results pass through its own 1 KiB of workgroup memory, since a
-// cooperative matrix has no element access.
+// The kernel declares ROWS (at least 16), WG (a multiple of 32, the subgroup's size), `tile`, `w` and tile_store.
+// k and cols are multiples of 16. Every invocation calls it, in uniform control flow. One subgroup owns 16 columns
+// of all rows at a time; its results pass through its own 1 KiB of workgroup memory, since a cooperative matrix
+// has no element access. Rows at and beyond ROWS are neither read nor stored: where ROWS is not a multiple of 16,
+// the last 16 rows are computed together, and stored once. No constant of the kernel may be called A, B or C, which
+// name a matrix's role here.
 const TILE_SUBGROUPS = WG / 32u;
-const TILE_ROWS = ROWS / 16u;
+const TILE_ROWS = (ROWS + 15u) / 16u;
 var<workgroup> tile_out: array<f32, TILE_SUBGROUPS * 256u>;
 
 fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32, w_stride: u32, cols: u32) {
@@ -22,7 +24,7 @@ fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32
       let w_from = w_at + k0 * w_stride + column * 4u;
       let b = coopLoadT<coop_mat16x16<f16, B>>(&w[w_from], w_stride);
       for (var r = 0u; r < TILE_ROWS; r += 1u) {
-        let a_from = a_at + r * 16u * a_stride + k0 / 4u;
+        let a_from = a_at + min(r * 16u, ROWS - 16u) * a_stride + k0 / 4u;
         let a = coopLoadT<coop_mat16x16<f16, A>>(&tile[a_from], a_stride);
         c[r] = coopMultiplyAdd(a, b, c[r]);
       }
@@ -30,12 +32,12 @@ fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32
     for (var r = 0u; r < TILE_ROWS; r += 1u) {
       coopStoreT(c[r], &tile_out[mine], 16u);
       workgroupBarrier();
-      if first + subgroup < across {
-        let from = mine + lane * 8u;
-        let row = r * 16u + lane / 2u;
+      let row = min(r * 16u, ROWS - 16u) + lane / 2u;
+      if first + subgroup < across && row >= r * 16u {
+        let out_at = mine + lane * 8u;
         let n4 = column * 4u + lane % 2u * 2u;
-        tile_store(stage, row, n4, vec4<f32>(tile_out[from], tile_out[from + 1u], tile_out[from + 2u], tile_out[from + 3u]));
-        tile_store(stage, row, n4 + 1u, vec4<f32>(tile_out[from + 4u], tile_out[from + 5u], tile_out[from + 6u], tile_out[from + 7u]));
+        tile_store(stage, row, n4, vec4<f32>(tile_out[out_at], tile_out[out_at + 1u], tile_out[out_at + 2u], tile_out[out_at + 3u]));
+        tile_store(stage, row, n4 + 1u, vec4<f32>(tile_out[out_at + 4u], tile_out[out_at + 5u], tile_out[out_at + 6u], tile_out[out_at + 7u]));
       }
       workgroupBarrier();
     }

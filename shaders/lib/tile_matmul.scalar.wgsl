@@ -1,13 +1,15 @@
 // tile_matmul: for t < ROWS and n < cols, tile_store(stage, t, n / 4, Σ_k tile[t, k] * w[k, n]), in f32.
 //   tile  workgroup memory, elem4; row t starts at a_at + t * a_stride (both in elem4)
 //   w     storage, elem4, rows of k; row k starts at w_at + k * w_stride (in elem4)
-// The kernel declares ROWS (a multiple of 4), WG, `tile`, `w` and tile_store. k is a multiple of 4. Every
-// invocation calls it; the caller puts barriers around it.
+// The kernel declares ROWS (at least 4), WG, `tile`, `w` and tile_store. k and cols are multiples of 4. Every
+// invocation calls it; the caller puts barriers around it. Rows at and beyond ROWS are neither read nor stored:
+// where ROWS is not a multiple of 4, the last 4 rows are computed together, and stored once.
 fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32, w_stride: u32, cols: u32) {
   let across = cols / 4u;
-  for (var task = lid; task < across * (ROWS / 4u); task += WG) {
+  for (var task = lid; task < across * ((ROWS + 3u) / 4u); task += WG) {
     let n4 = task % across;
-    let row = task / across * 4u;
+    let first = task / across * 4u;
+    let row = min(first, ROWS - 4u);
     var c0 = vec4<f32>();
     var c1 = vec4<f32>();
     var c2 = vec4<f32>();
@@ -30,9 +32,9 @@ fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32
       a += 1u;
       b += 4u * w_stride;
     }
-    tile_store(stage, row, n4, c0);
-    tile_store(stage, row + 1u, n4, c1);
-    tile_store(stage, row + 2u, n4, c2);
+    if row >= first { tile_store(stage, row, n4, c0); }
+    if row + 1u >= first { tile_store(stage, row + 1u, n4, c1); }
+    if row + 2u >= first { tile_store(stage, row + 2u, n4, c2); }
     tile_store(stage, row + 3u, n4, c3);
   }
 }

@@ -1,6 +1,7 @@
 //! Every kernel, one file each beside its shader of the same stem. [`KERNELS`] is the one list of them; tests,
 //! benches and tables are derived from it.
 
+pub mod attention;
 pub mod conv;
 pub mod elementwise;
 pub mod lanes;
@@ -43,6 +44,7 @@ pub static LIBS: &[Lib] = libs! {
 
 /// Every kernel.
 pub static KERNELS: &[&Kernel] = &[
+    &attention::cascaded_group::KERNEL,
     &conv::depthwise::KERNEL,
     &conv::direct::KERNEL,
     &elementwise::binary::KERNEL,

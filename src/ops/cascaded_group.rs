@@ -2,7 +2,9 @@
 //! plus the output of the head before it, inside windows of the map, with a learned bias for each offset.
 
 use crate::error::Result;
-use crate::graph::{Lower, Op, Value, Weight};
+use crate::graph::{Lower, Op, Pack, Value, Weight};
+use crate::kernels::attention::cascaded_group::{self as fused, Part};
+use crate::kernels::matmul::{Load, Operands, Product, Residual, product};
 use crate::ops::Conv;
 
 /// `x + project(relu(heads))`, all heads of a window computed by one kernel.
@@ -90,8 +92,86 @@ impl Op for Fused {
         Ok(inputs[0].to_vec())
     }
 
-    fn lower(&self, _lower: &mut Lower<'_>) -> Result<bool> {
-        let _ = (self.window, &self.kernels);
-        Ok(false)
+    fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
+        let [batch, h, w, c] = super::dims(lower.layout(0))?;
+        let heads = self.kernels.len();
+        let mut kernels = [0; fused::MAX_HEADS];
+        if heads > kernels.len() {
+            return Ok(false);
+        }
+        kernels[..heads].copy_from_slice(&self.kernels);
+        let shape = fused::Shape {
+            batch,
+            h,
+            w,
+            heads,
+            d: c / heads,
+            window: self.window,
+            kernels,
+        };
+        let Some(choice) = fused::choose(lower.caps, lower.dtype, &shape) else {
+            return Ok(false);
+        };
+        let packed = fused::packing(&shape, choice.project)
+            .map(|parts| parts.into_iter().map(|(part, _)| self.pack(lower, part)).collect());
+        let [weights, biases]: [Result<Vec<Pack>>; 2] = packed;
+        let x = lower.contiguous(0)?;
+        let heads_out = match choice.project {
+            true => lower.output,
+            false => lower.memory.scratch(batch * h * w * c),
+        };
+        let binds = fused::Binds {
+            x,
+            w: lower.memory.constant(weights?),
+            b: lower.memory.constant(biases?),
+            y: heads_out,
+        };
+        let d = fused::dispatch(&choice, lower.dtype, &shape, binds, lower.caps);
+        lower.memory.push(d);
+        if choice.project {
+            return Ok(true);
+        }
+        let project = 2 + 4 * heads;
+        let (weight, bias) = (lower.pack_transposed(project)?, lower.pack_plain(project + 1)?);
+        let p = Product {
+            m: batch * h * w,
+            n: c,
+            k: c,
+            load: Load::Rows { stride: c, offset: 0 },
+            residual: Residual::Rows,
+            activation: "none",
+        };
+        let at = Operands {
+            x: heads_out,
+            aux: None,
+            w: lower.memory.constant(vec![weight]),
+            bias: lower.memory.constant(vec![bias]),
+            r: Some(x),
+            y: lower.output,
+        };
+        let d = product(&p, lower.dtype, at, lower.caps);
+        lower.memory.push(d);
+        Ok(true)
+    }
+}
+
+impl Fused {
+    /// A part of the kernel's packed weights, from the op's inputs.
+    fn pack(&self, lower: &Lower<'_>, part: Part) -> Result<Pack> {
+        let heads = self.kernels.len();
+        let (qkv, q) = (|i: usize| 2 + 4 * i, |i: usize| 4 + 4 * i);
+        let mut pack = match part {
+            Part::Qkv(i) => lower.pack_transposed(qkv(i))?,
+            Part::QkvBias(i) => lower.pack_plain(qkv(i) + 1)?,
+            Part::Depthwise(i) => lower.pack(q(i), |l| l.permute(&[2, 3, 1, 0]).ok())?,
+            Part::DepthwiseBias(i) => lower.pack_plain(q(i) + 1)?,
+            Part::Table(i) => lower.pack(1, |l| l.slice(0, i, 1).ok()?.reshape(&[l.shape[1]]))?,
+            Part::Proj => lower.pack_transposed(2 + 4 * heads)?,
+            Part::ProjBias => lower.pack_plain(3 + 4 * heads)?,
+        };
+        if let [len] = pack.padded[..] {
+            pack.padded = vec![len.next_multiple_of(4)];
+        }
+        Ok(pack)
     }
 }
