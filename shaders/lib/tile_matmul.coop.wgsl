@@ -31,11 +31,11 @@ fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32
       coopStoreT(c[r], &tile_out[mine], 16u);
       workgroupBarrier();
       if first + subgroup < across {
-        let from = mine + lane * 8u;
+        let first_at = mine + lane * 8u;
         let row = r * 16u + lane / 2u;
         let n4 = column * 4u + lane % 2u * 2u;
-        tile_store(stage, row, n4, vec4<f32>(tile_out[from], tile_out[from + 1u], tile_out[from + 2u], tile_out[from + 3u]));
-        tile_store(stage, row, n4 + 1u, vec4<f32>(tile_out[from + 4u], tile_out[from + 5u], tile_out[from + 6u], tile_out[from + 7u]));
+        tile_store(stage, row, n4, vec4<f32>(tile_out[first_at], tile_out[first_at + 1u], tile_out[first_at + 2u], tile_out[first_at + 3u]));
+        tile_store(stage, row, n4 + 1u, vec4<f32>(tile_out[first_at + 4u], tile_out[first_at + 5u], tile_out[first_at + 6u], tile_out[first_at + 7u]));
       }
       workgroupBarrier();
     }

@@ -2,6 +2,7 @@
 //! benches and tables are derived from it.
 
 pub mod elementwise;
+pub mod ffn;
 pub mod matmul;
 
 use crate::shader::Kernel;
@@ -38,6 +39,7 @@ pub static LIBS: &[Lib] = libs! {
 /// Every kernel.
 pub static KERNELS: &[&Kernel] = &[
     &elementwise::binary::KERNEL,
+    &ffn::depthwise_ffn::KERNEL,
     &matmul::gemm::KERNEL,
     &matmul::gemm_small::KERNEL,
 ];
