@@ -1,6 +1,7 @@
 //! Every kernel, one file each beside its shader of the same stem. [`KERNELS`] is the one list of them; tests,
 //! benches and tables are derived from it.
 
+pub mod conv;
 pub mod elementwise;
 pub mod ffn;
 pub mod matmul;
@@ -38,6 +39,7 @@ pub static LIBS: &[Lib] = libs! {
 
 /// Every kernel.
 pub static KERNELS: &[&Kernel] = &[
+    &conv::stem::KERNEL,
     &elementwise::binary::KERNEL,
     &ffn::depthwise_ffn::KERNEL,
     &matmul::gemm::KERNEL,

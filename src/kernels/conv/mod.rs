@@ -1,0 +1,3 @@
+//! Convolutions that are more than one layer at once.
+
+pub mod stem;
