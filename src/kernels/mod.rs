@@ -4,6 +4,7 @@
 pub mod attention;
 pub mod conv;
 pub mod elementwise;
+pub mod ffn;
 pub mod lanes;
 pub mod matmul;
 pub mod reduce;
@@ -47,10 +48,12 @@ pub static KERNELS: &[&Kernel] = &[
     &attention::cascaded_group::KERNEL,
     &conv::depthwise::KERNEL,
     &conv::direct::KERNEL,
+    &conv::stem::KERNEL,
     &elementwise::binary::KERNEL,
     &elementwise::copy::KERNEL,
     &elementwise::unary::KERNEL,
     &elementwise::window::KERNEL,
+    &ffn::depthwise_ffn::KERNEL,
     &matmul::batched::KERNEL,
     &matmul::gemm::KERNEL,
     &matmul::gemm_small::KERNEL,

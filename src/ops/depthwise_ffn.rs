@@ -4,6 +4,7 @@
 use super::linear::Fused;
 use crate::error::Result;
 use crate::graph::{Lower, Op, Value};
+use crate::kernels::ffn::depthwise_ffn as fused;
 use crate::kernels::matmul::{Load, Operands, Product, Residual, product};
 use crate::ops::Conv;
 
@@ -64,6 +65,25 @@ impl Op for FusedDepthwiseFfn {
         let aux = lower.memory.constant(depthwise);
         let (w1, b1) = (lower.pack_transposed(3)?, lower.pack_plain(4)?);
         let (w2, b2) = (lower.pack_transposed(5)?, lower.pack_plain(6)?);
+        let f = fused::Ffn {
+            tokens,
+            map: [h, w],
+            c,
+            hidden,
+        };
+        let enough = tokens.div_ceil(16) >= lower.caps.parallel as usize;
+        if enough && let Some(tile) = fused::choose(&f, lower.dtype, lower.caps) {
+            let binds = fused::Binds {
+                x,
+                taps: aux,
+                w: lower.memory.constant(vec![w1, w2]),
+                bias: lower.memory.constant(vec![b1, b2]),
+                y: lower.output,
+            };
+            let d = fused::dispatch(&f, lower.dtype, tile, binds, lower.caps);
+            lower.memory.push(d);
+            return Ok(true);
+        }
         let inner = lower.memory.scratch(tokens * hidden);
         let first = Product {
             m: tokens,
@@ -77,10 +97,7 @@ impl Op for FusedDepthwiseFfn {
             m: tokens,
             n: c,
             k: hidden,
-            load: Load::Rows {
-                stride: hidden,
-                offset: 0,
-            },
+            load: Load::Rows { stride: hidden, offset: 0 },
             residual: Residual::Depthwise { map: [h, w] },
             activation: Fused::default().activation(),
         };

@@ -3,6 +3,7 @@
 
 use crate::error::Result;
 use crate::graph::{Lower, Op, Value};
+use crate::kernels::conv::stem::{self, Binds};
 use crate::ops::Conv;
 
 /// Four 3×3 convolutions of stride 2, ReLU between them.
@@ -24,9 +25,7 @@ impl Stem {
             g.weight(&b.weight),
             g.weight(&b.bias),
         ];
-        let x = g.fused(FirstTwo, &inputs, || {
-            images.conv2d(a).relu().conv2d(b).relu()
-        });
+        let x = g.fused(FirstTwo, &inputs, || images.conv2d(a).relu().conv2d(b).relu());
         x.conv2d(c).relu().conv2d(d)
     }
 }
@@ -48,7 +47,30 @@ impl Op for FirstTwo {
         }
     }
 
-    fn lower(&self, _lower: &mut Lower<'_>) -> Result<bool> {
-        Ok(false)
+    fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
+        let [batch, h, w, channels] = super::dims(lower.layout(0))?;
+        let planes = lower.layout(0).permute(&[0, 3, 1, 2])?;
+        let (middle, out) = (lower.layout(1).shape[0], lower.layout(3).shape[0]);
+        let dense = planes.is_contiguous() && planes.offset == 0 && channels == 3;
+        let shape = stem::Stem {
+            batch,
+            h,
+            w,
+            mid: middle,
+            out,
+        };
+        let tile = stem::choose(&shape, lower.dtype, lower.caps);
+        let Some(tile) = tile.filter(|_| dense) else {
+            return Ok(false);
+        };
+        // [out, in, ky, kx] → [ky, kx, in, out].
+        let taps = |l: &crate::tensor::Layout| l.permute(&[2, 3, 1, 0]).ok();
+        let weights = [lower.pack(1, taps)?, lower.pack_plain(2)?, lower.pack(3, taps)?, lower.pack_plain(4)?];
+        let [w1, b1, w2, b2] = weights.map(|pack| lower.memory.constant(vec![pack]));
+        let (x, _) = lower.strided(0);
+        let binds = Binds { x, w1, b1, w2, b2, y: lower.output };
+        let d = stem::dispatch(&shape, lower.dtype, tile, binds, lower.caps);
+        lower.memory.push(d);
+        Ok(true)
     }
 }

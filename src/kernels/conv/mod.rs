@@ -2,6 +2,7 @@
 
 pub mod depthwise;
 pub mod direct;
+pub mod stem;
 
 /// A square filter, and what follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

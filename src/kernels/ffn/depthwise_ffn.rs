@@ -1,0 +1,185 @@
+//! `y = t + relu(t W1 + b1) W2 + b2` with `t` a 3×3 depthwise convolution of x: EfficientViT's depthwise and
+//! feed-forward layers with both their residuals, in one dispatch.
+//!
+//! Bytes: x and y once each (x's neighbours come from the cache), the weights once for every ROWS tokens, also
+//! from the cache. Operations: `2·C·HIDDEN + 9·C` multiply-adds a token; with HIDDEN = 2C and f16 that is C
+//! multiply-adds a byte of x and y, and `ROWS / 2` a byte of weights. So it is bound by arithmetic in scalar
+//! form, and by the cache's bandwidth to the weights on matrix units while ROWS is 16.
+
+use crate::kernel;
+use crate::shader::{
+    Arg, Array, Caps, Case, Category, Cost, Dispatch, Real, Variant, fold_grid, noise,
+};
+use crate::tensor::DType;
+
+kernel! {
+    "ffn/depthwise_ffn.wgsl",
+    params { m: u32 },
+    binds { x: Read, taps: Read, w: Read, bias: Read, y: Write },
+}
+
+/// What is computed: `tokens` of `c` channels, in maps of `map` [H, W], through `hidden` channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ffn {
+    /// Batch × H × W.
+    pub tokens: usize,
+    pub map: [usize; 2],
+    /// A multiple of 16.
+    pub c: usize,
+    /// A multiple of 16.
+    pub hidden: usize,
+}
+
+/// How a workgroup goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// Tokens of a workgroup: a multiple of 4, of 16 with `coop`.
+    pub rows: usize,
+    pub wg: usize,
+    /// Matrix units instead of scalar multiply-adds; only in f16.
+    pub coop: bool,
+}
+
+/// Bytes of workgroup memory that a workgroup takes.
+pub fn workgroup_bytes(f: &Ffn, elem: DType, tile: Tile) -> usize {
+    let tokens = tile.rows * (f.c + f.hidden + 16) * elem.bytes();
+    let out = if tile.coop { tile.wg / 32 * 1024 } else { 0 };
+    tokens + out
+}
+
+/// The tile that suits the size on this adapter, or nothing where not even four tokens fit its workgroup memory.
+pub fn choose(f: &Ffn, elem: DType, caps: &Caps) -> Option<Tile> {
+    let most = caps.max_invocations as usize;
+    let wg = most.min(256);
+    let square = caps.coop.is_some_and(|s| (s.m, s.n, s.k) == (16, 16, 16));
+    let fits = |t: &Tile| workgroup_bytes(f, elem, *t) <= caps.max_workgroup_bytes as usize;
+    // Half as many workgroups as the adapter runs at once is better than reading the weights twice as often.
+    let enough = |rows: usize| 2 * f.tokens.div_ceil(rows) >= caps.parallel as usize;
+    let coop = (square && elem == DType::F16 && caps.subgroups && caps.subgroup_max == 32)
+        .then_some([32, 16].map(|rows| (rows, true)));
+    let scalar = [32, 16, 8, 4].map(|rows| (rows, false));
+    let tiles: Vec<Tile> = (coop.into_iter().flatten().chain(scalar))
+        .map(|(rows, coop)| Tile { rows, wg, coop })
+        .filter(fits)
+        .collect();
+    let busy = tiles.iter().find(|t| enough(t.rows));
+    busy.or(tiles.last()).copied()
+}
+
+/// One dispatch.
+pub fn dispatch(f: &Ffn, elem: DType, tile: Tile, binds: Binds, caps: &Caps) -> Dispatch {
+    let bytes = |n: usize| (n * elem.bytes()) as u64;
+    let weights = 2 * f.c * f.hidden + 11 * f.c + f.hidden;
+    Dispatch {
+        kernel: &SPEC,
+        variant: Variant::new(elem)
+            .choose("tile_matmul", if tile.coop { "coop" } else { "scalar" })
+            .set("CHANNELS", f.c)
+            .set("HIDDEN", f.hidden)
+            .set("IN_H", f.map[0])
+            .set("IN_W", f.map[1])
+            .set("ROWS", tile.rows)
+            .set("WG", tile.wg),
+        params: bytemuck::bytes_of(&Params { m: f.tokens as u32 }).to_vec(),
+        args: binds.args(),
+        grid: fold_grid(f.tokens.div_ceil(tile.rows) as u64, caps),
+        category: Category::Matmul,
+        cost: Cost {
+            read_bytes: bytes(f.tokens * f.c + weights),
+            write_bytes: bytes(f.tokens * f.c),
+            macs: f.tokens as u64 * (2 * f.c * f.hidden + 9 * f.c) as u64,
+        },
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let sizes = [
+        // batch, map, channels, hidden, rows, invocations, matrix units
+        (2, [14, 14], 64, 128, 16, 256, false),
+        (3, [5, 7], 32, 64, 4, 64, false),
+        (1, [1, 1], 16, 32, 8, 256, false),
+        (2, [3, 1], 48, 16, 16, 128, false),
+        (1, [7, 7], 128, 256, 8, 256, false),
+        (5, [4, 4], 192, 384, 4, 256, false),
+        (1, [7, 7], 144, 288, 16, 256, true),
+        (1, [4, 4], 192, 384, 32, 256, true),
+    ];
+    let mut cases = Vec::new();
+    for elem in [DType::F32, DType::F16] {
+        for (batch, map, c, hidden, rows, wg, coop) in sizes {
+            if coop && elem != DType::F16 {
+                continue;
+            }
+            let f = Ffn {
+                tokens: batch * map[0] * map[1],
+                map,
+                c,
+                hidden,
+            };
+            // Few workgroups in a row, so that the grid is folded.
+            let caps = Caps {
+                max_groups: 4,
+                ..Caps::default()
+            };
+            let binds = Binds {
+                x: Arg(0),
+                taps: Arg(1),
+                w: Arg(2),
+                bias: Arg(3),
+                y: Arg(4),
+            };
+            let scaled = |seed, n: usize, by: f32| {
+                Array::Elem(noise(seed, n).into_iter().map(|v| v * by).collect())
+            };
+            let by = 1.0 / (c as f32).sqrt();
+            cases.push(Case {
+                name: format!("{batch}x{map:?}x{c}"),
+                dispatch: dispatch(&f, elem, Tile { rows, wg, coop }, binds, &caps),
+                arrays: vec![
+                    scaled(1, f.tokens * c, 1.0),
+                    scaled(2, 10 * c, 0.4),
+                    scaled(3, 2 * c * hidden, by),
+                    scaled(4, hidden + c, 0.5),
+                    Array::Out(f.tokens * c),
+                ],
+            });
+        }
+    }
+    cases
+}
+
+fn reference<R: Real>(case: &Case, a: &[Vec<R>]) -> Vec<Vec<R>> {
+    let p: Params = case.params();
+    let k = |name| case.variant().u32(name) as usize;
+    let (c, hidden, h, w) = (k("CHANNELS"), k("HIDDEN"), k("IN_H"), k("IN_W"));
+    let (x, taps) = (&a[0], &a[1]);
+    let (w1, w2) = a[2].split_at(c * hidden);
+    let (b1, b2) = a[3].split_at(hidden);
+    let mut y = Vec::new();
+    for row in 0..p.m as usize {
+        let (oy, ox) = (row / w % h, row % w);
+        let t: Vec<R> = (0..c)
+            .map(|i| {
+                let mut sum = taps[9 * c + i];
+                for (ky, kx) in (0..9).map(|tap| (tap / 3, tap % 3)) {
+                    if (1..=h).contains(&(oy + ky)) && (1..=w).contains(&(ox + kx)) {
+                        let at = row + ky * w + kx - w - 1;
+                        sum += x[at * c + i] * taps[(ky * 3 + kx) * c + i];
+                    }
+                }
+                sum.stored(case.elem())
+            })
+            .collect();
+        let inner: Vec<R> = (0..hidden)
+            .map(|n| {
+                let sum: R = (0..c).map(|i| t[i] * w1[i * hidden + n]).sum();
+                (sum + b1[n]).relu().stored(case.elem())
+            })
+            .collect();
+        y.extend((0..c).map(|n| {
+            let sum: R = (0..hidden).map(|i| inner[i] * w2[i * c + n]).sum();
+            (t[n] + (sum + b2[n])).stored(case.elem())
+        }));
+    }
+    vec![y]
+}

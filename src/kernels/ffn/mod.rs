@@ -1,0 +1,3 @@
+//! Feed-forward layers.
+
+pub mod depthwise_ffn;
