@@ -5,7 +5,7 @@
 // leaves its part where its own `lid` says and the others leave nothing; then each subgroup reads all WG places.
 // Ranks and sizes are counted over the invocations that there are: a subgroup may be part empty. The first
 // barrier parts this call from the reads of the one before, and brings subgroups back together.
-const REDUCE_LOWEST = -3.40282347e+38f;
+const REDUCE_LOWEST = -3.4028234e+38f;
 var<workgroup> reduce_parts: array<f32, WG>;
 
 fn workgroup_sum(v: f32, lid: u32) -> f32 {

@@ -19,7 +19,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read>       bias: array<elem>;  // [bias_rows, cols]; without BIAS: x
 @group(0) @binding(2) var<storage, read_write> y:    array<elem>;  // [rows, cols]
 
-const LOWEST = -3.40282347e+38f;
+const LOWEST = -3.4028234e+38f;
 
 fn score(row: u32, c: u32) -> f32 {
   let v = f32(x[row * params.cols + c]);
