@@ -34,11 +34,13 @@ pub static LIBS: &[Lib] = libs! {
     "binary": ["add", "mul"],
     "load_a": ["rows", "im2col", "depthwise", "gated", "mean"],
     "load_r": ["none", "rows", "depthwise"],
+    "rows_matmul": ["scalar", "coop"],
     "tile_matmul": ["scalar", "coop"],
 };
 
 /// Every kernel.
 pub static KERNELS: &[&Kernel] = &[
+    &conv::expand_depthwise::KERNEL,
     &conv::stem::KERNEL,
     &elementwise::binary::KERNEL,
     &ffn::depthwise_ffn::KERNEL,

@@ -1,3 +1,4 @@
 //! Convolutions that are more than one layer at once.
 
+pub mod expand_depthwise;
 pub mod stem;
