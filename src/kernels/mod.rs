@@ -42,6 +42,7 @@ pub static LIBS: &[Lib] = libs! {
 pub static KERNELS: &[&Kernel] = &[
     &conv::expand_depthwise::KERNEL,
     &conv::stem::KERNEL,
+    &conv::stem_matrix::KERNEL,
     &elementwise::binary::KERNEL,
     &ffn::depthwise_ffn::KERNEL,
     &matmul::gemm::KERNEL,

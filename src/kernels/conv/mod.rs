@@ -2,3 +2,4 @@
 
 pub mod expand_depthwise;
 pub mod stem;
+pub mod stem_matrix;
