@@ -165,4 +165,21 @@ impl Lower<'_> {
             l.reshape(&[out, l.len() / out])?.permute(&[1, 0]).ok()
         })
     }
+
+    /// The size of dimension `axis` of input `i`.
+    pub fn shape_of(&self, i: usize, axis: usize) -> usize {
+        self.layout(i).shape[axis]
+    }
+
+    /// The constants of inputs `i`, a weight [out, in…] taken as [in…, out], and `i + 1`, its bias.
+    ///
+    /// # Errors
+    /// As [`Lower::pack`].
+    pub fn product_weights(&mut self, i: usize) -> Result<(Arg, Arg)> {
+        let (weight, bias) = (self.pack_transposed(i)?, self.pack_plain(i + 1)?);
+        Ok((
+            self.memory.constant(vec![weight]),
+            self.memory.constant(vec![bias]),
+        ))
+    }
 }

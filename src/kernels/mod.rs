@@ -39,6 +39,7 @@ pub static LIBS: &[Lib] = libs! {
     "load_a": ["rows", "im2col", "depthwise", "gated", "mean"],
     "load_r": ["none", "rows", "depthwise"],
     "reduce": ["workgroup", "subgroup"],
+    "rows_matmul": ["scalar", "coop"],
     "tile_matmul": ["scalar", "coop"],
     "unary": ["relu", "sigmoid"],
 };
@@ -48,7 +49,9 @@ pub static KERNELS: &[&Kernel] = &[
     &attention::cascaded_group::KERNEL,
     &conv::depthwise::KERNEL,
     &conv::direct::KERNEL,
+    &conv::expand_depthwise::KERNEL,
     &conv::stem::KERNEL,
+    &conv::stem_matrix::KERNEL,
     &elementwise::binary::KERNEL,
     &elementwise::copy::KERNEL,
     &elementwise::unary::KERNEL,

@@ -97,7 +97,10 @@ impl Op for FusedDepthwiseFfn {
             m: tokens,
             n: c,
             k: hidden,
-            load: Load::Rows { stride: hidden, offset: 0 },
+            load: Load::Rows {
+                stride: hidden,
+                offset: 0,
+            },
             residual: Residual::Depthwise { map: [h, w] },
             activation: Fused::default().activation(),
         };
