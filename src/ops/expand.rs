@@ -100,7 +100,7 @@ impl Op for PatchMerging {
         );
         let mean = Load::Mean {
             positions: parts,
-            sum: true,
+            over: 1,
         };
         let rows = Load::Rows {
             stride: squeezed,

@@ -65,7 +65,7 @@ impl Op for FirstTwo {
         if !dense {
             return Ok(false);
         }
-        let (x, _) = lower.strided(0);
+        let (x, _) = lower.strided(0)?;
         // [out, in, ky, kx] → [ky, kx, in, out].
         let taps = |l: &Layout| l.permute(&[2, 3, 1, 0]).ok();
         let biases = [lower.pack_plain(2)?, lower.pack_plain(4)?];

@@ -22,8 +22,8 @@ pub enum Load {
     Depthwise { map: [usize; 2] },
     /// x times its image's gate in `aux` [batch, K]; an image has `positions` rows.
     Gated { positions: usize },
-    /// The mean of `positions` rows of x, or their sum.
-    Mean { positions: usize, sum: bool },
+    /// The sum of `positions` rows of x, divided by `over`.
+    Mean { positions: usize, over: usize },
 }
 
 impl Load {
@@ -135,10 +135,7 @@ impl Product {
 
     pub(super) fn scale(&self) -> f32 {
         match self.load {
-            Load::Mean {
-                positions,
-                sum: false,
-            } => 1.0 / positions as f32,
+            Load::Mean { over, .. } => 1.0 / over as f32,
             _ => 1.0,
         }
     }
@@ -268,7 +265,7 @@ impl Product {
                 48,
                 Load::Mean {
                     positions: 16,
-                    sum: false,
+                    over: 16,
                 },
                 Residual::None,
                 "none",
