@@ -59,6 +59,7 @@ pub static KERNELS: &[&Kernel] = &[
     &ffn::depthwise_ffn::KERNEL,
     &matmul::batched::KERNEL,
     &matmul::gemm::KERNEL,
+    &matmul::gemm_coop::KERNEL,
     &matmul::gemm_small::KERNEL,
     &reduce::mean::KERNEL,
     &reduce::softmax::KERNEL,
