@@ -88,6 +88,12 @@ pub fn inspect(checkpoint: &Checkpoint) -> Result<Config> {
         ))
     })?;
     config.classes = first("head.linear.weight")?;
+    if config.classes == 0 {
+        return Err(Error::Weights(format!(
+            "{}: `head.linear.weight` has no rows: a classifier has at least one class",
+            checkpoint.path().display()
+        )));
+    }
     config.distilled = held(checkpoint, "head_dist.linear.weight").is_some();
     for (s, side) in config.tables.iter_mut().enumerate() {
         let name = format!("stages.{s}.blocks.0.mixer.m.attn.attention_biases");
