@@ -107,6 +107,14 @@ impl Classifier {
             .collect())
     }
 
+    /// Loads what running `batch` pictures at once takes, so that the first run is as fast as the next.
+    ///
+    /// # Errors
+    /// What loading returns.
+    pub fn warm(&mut self, batch: usize) -> Result<()> {
+        self.vision.warm(batch, Outputs::logits())
+    }
+
     fn best(&self, logits: &[f32], k: usize) -> Vec<Prediction> {
         let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f64 = logits.iter().map(|&v| f64::from(v - most).exp()).sum();

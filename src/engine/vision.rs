@@ -112,6 +112,18 @@ impl Vision {
             .collect()
     }
 
+    /// Loads the plans that [`Vision::run`] takes for `batch` images.
+    ///
+    /// # Errors
+    /// What loading returns.
+    pub fn warm(&mut self, batch: usize, outputs: Outputs) -> Result<()> {
+        let mut left = batch;
+        while left > 0 {
+            left -= self.load_at_most(left, outputs)?.1;
+        }
+        Ok(())
+    }
+
     /// The plan for `batch` images, or for as many as the device takes at once.
     fn load_at_most(&mut self, batch: usize, outputs: Outputs) -> Result<(Arc<Executable>, usize)> {
         let mut now = batch.min(self.most);
