@@ -148,9 +148,11 @@ pub fn draw(view: &Picture, blocks: &[BlockAttention]) -> Result<Picture> {
                 let (from_y, from_x) = (y * view.height() / tile_h, x * view.width() / tile_w);
                 let from = 3 * (from_y * view.width() + from_x);
                 let to = 3 * ((top + y) * width + left + x);
+                // Grey below, so that every colour is the attention's.
+                let under = view.pixels()[from..from + 3].iter().map(|&v| u16::from(v));
+                let under = f32::from(under.sum::<u16>() / 3);
                 for c in 0..3 {
-                    let under = f32::from(view.pixels()[from + c]);
-                    pixels[to + c] = (0.4 * under + 0.6 * hot[c]).round() as u8;
+                    pixels[to + c] = (0.45 * under + 0.55 * hot[c]).round() as u8;
                 }
             }
         }

@@ -12,6 +12,9 @@ use clap::ValueEnum;
 use std::str::FromStr;
 use std::sync::Arc;
 
+/// The largest batch: far beyond what any device takes, far below where counts overflow.
+const MOST_IMAGES: usize = 1 << 20;
+
 #[derive(clap::Args)]
 pub struct Common {
     /// Take the first adapter whose name contains NAME, in any case; `cascadia devices` lists them
@@ -64,7 +67,7 @@ impl Common {
     fn limits(&self) -> Result<LimitCaps> {
         let least = Caps::default();
         for (flag, given, least) in [
-            ("--limit-binding", self.limit_binding, 1 << 20),
+            ("--limit-binding", self.limit_binding, 1 << 16),
             (
                 "--limit-workgroup",
                 self.limit_workgroup.map(u64::from),
@@ -136,6 +139,9 @@ pub fn batch(given: Option<usize>, caps: &Caps) -> Result<usize> {
         Some(0) => Err(Error::Usage(
             "--batch 0 runs nothing: a batch has at least 1 image".into(),
         )),
+        Some(n) if n > MOST_IMAGES => Err(Error::Usage(format!(
+            "--batch {n} is too many: at most {MOST_IMAGES}"
+        ))),
         Some(n) => Ok(n),
         None if caps.parallel < 16 => Ok(4),
         None => Ok(64),

@@ -1,6 +1,7 @@
 //! `cascadia`: one file for each command. Errors are one line on stderr and an exit code: 1 where something failed,
 //! 2 where the command line is at fault.
 
+mod chart;
 mod classify;
 mod common;
 mod devices;
@@ -10,6 +11,7 @@ mod page;
 mod plan;
 mod profile;
 mod run;
+mod table;
 
 use cascadia::Error;
 use clap::{Parser, Subcommand};

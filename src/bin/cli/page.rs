@@ -1,13 +1,10 @@
 //! The page that `profile --html` writes: one file with its style and its chart, nothing fetched.
 
-use super::profile::{mib, ms, percent};
+use super::chart::{self, Bar};
+use super::table::{mib, ms, percent};
 use cascadia::engine::profile::Profile;
 use cascadia::shader::Category;
 use std::fmt::Write;
-
-/// The chart's inner width, in its own units.
-const WIDE: f64 = 640.0;
-const BAR: f64 = 26.0;
 
 const STYLE: &str = "
 :root { color-scheme: light dark }
@@ -18,18 +15,6 @@ td, th { padding: .15rem .6rem; text-align: right; border-bottom: 1px solid #888
 td.t, th.t { text-align: left }
 .scroll { overflow-x: auto } svg { max-width: 100%; height: auto } svg text { fill: currentColor; font-size: 13px }
 ";
-
-const fn colour(category: Category) -> &'static str {
-    match category {
-        Category::Reshape => "#b3b3b3",
-        Category::Elementwise => "#e5a50a",
-        Category::Reduce => "#c061cb",
-        Category::Depthwise => "#2ec27e",
-        Category::Convolution => "#1c9aa0",
-        Category::Matmul => "#3584e4",
-        Category::Attention => "#e0533d",
-    }
-}
 
 /// `plans` by name, as a page.
 pub fn html(title: &str, notes: &str, plans: &[(&str, Profile)]) -> String {
@@ -50,7 +35,7 @@ pub fn html(title: &str, notes: &str, plans: &[(&str, Profile)]) -> String {
         .map(|(name, p)| Some((*name, time(p)?, format!("{} ms", ms(p.dispatches_ms())))))
         .collect();
     if let Some(times) = times {
-        chart(&mut page, "GPU time by category", &times);
+        chart::stacked(&mut page, "GPU time by category", &times);
     }
     let bytes: Vec<Bar> = (plans.iter())
         .map(|(name, p)| {
@@ -58,71 +43,13 @@ pub fn html(title: &str, notes: &str, plans: &[(&str, Profile)]) -> String {
             (*name, parts, format!("{} MiB", mib(p.bytes())))
         })
         .collect();
-    chart(&mut page, "Bytes moved by category", &bytes);
+    chart::stacked(&mut page, "Bytes moved by category", &bytes);
     summary(&mut page, plans);
     for (name, p) in plans {
         dispatches(&mut page, name, p);
     }
     page.push_str("</body></html>\n");
     page
-}
-
-/// A plan's name, its share of each category, and what they come to.
-type Bar<'a> = (&'a str, Vec<f64>, String);
-
-/// A stacked bar for each plan, all to one scale, and what the colours mean.
-fn chart(page: &mut String, title: &str, bars: &[Bar<'_>]) {
-    let most = (bars.iter().map(|b| b.1.iter().sum::<f64>())).fold(f64::MIN_POSITIVE, f64::max);
-    let height = bars.len() as f64 * (BAR + 10.0) + 30.0;
-    let _ = writeln!(
-        page,
-        "<h2>{title}</h2>\n<svg viewBox=\"0 0 {} {height}\" width=\"{}\" role=\"img\" aria-label=\"{title}\">",
-        WIDE + 190.0,
-        WIDE + 190.0
-    );
-    for (i, (name, parts, total)) in bars.iter().enumerate() {
-        let y = i as f64 * (BAR + 10.0);
-        let middle = y + BAR * 0.68;
-        let _ = writeln!(
-            page,
-            "<text x=\"0\" y=\"{middle:.1}\">{}</text>",
-            escape(name)
-        );
-        let mut x = 70.0;
-        let all: f64 = parts.iter().sum();
-        for (category, part) in Category::ALL.into_iter().zip(parts) {
-            let wide = part / most * WIDE;
-            if wide > 0.0 {
-                let _ = writeln!(
-                    page,
-                    "<rect x=\"{x:.2}\" y=\"{y:.1}\" width=\"{wide:.2}\" height=\"{BAR}\" fill=\"{}\">\
-                     <title>{}: {}%</title></rect>",
-                    colour(category),
-                    category.name(),
-                    percent(Some(*part), Some(all))
-                );
-            }
-            x += wide;
-        }
-        let _ = writeln!(
-            page,
-            "<text x=\"{:.1}\" y=\"{middle:.1}\">{total}</text>",
-            x + 8.0
-        );
-    }
-    let y = height - 6.0;
-    for (i, category) in Category::ALL.into_iter().enumerate() {
-        let x = 70.0 + i as f64 * 100.0;
-        let _ = writeln!(
-            page,
-            "<rect x=\"{x}\" y=\"{:.1}\" width=\"11\" height=\"11\" fill=\"{}\"/><text x=\"{}\" y=\"{y:.1}\">{}</text>",
-            y - 10.0,
-            colour(category),
-            x + 15.0,
-            category.name()
-        );
-    }
-    page.push_str("</svg>\n");
 }
 
 fn summary(page: &mut String, plans: &[(&str, Profile)]) {
@@ -209,7 +136,7 @@ fn dispatches(page: &mut String, name: &str, p: &Profile) {
     page.push_str("</table></div>\n");
 }
 
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

@@ -1,9 +1,9 @@
 //! `cascadia profile`: where the time and the bytes of a model go, fused and unfused.
 
 use super::common::{Common, Size, batch, config};
-use super::{Outcome, output, page};
+use super::{Outcome, output, page, table};
 use cascadia::device::{Device, Executable, Timestamps};
-use cascadia::engine::profile::{Profile, Share, noise_weights};
+use cascadia::engine::profile::{Profile, noise_weights};
 use cascadia::graph::Source;
 use cascadia::io::{Checkpoint, write_atomically};
 use cascadia::models::efficientvit::{Config, EfficientViT, Outputs, fits, inspect, reader};
@@ -11,8 +11,7 @@ use cascadia::plan::{Options, Plan};
 use cascadia::shader::{Caps, noise};
 use cascadia::tensor::{DType, Tensor};
 use cascadia::{Error, Result};
-use std::fmt::Write;
-use std::io::Write as _;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -52,10 +51,11 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     let device = common.open()?;
     let dtype = common.dtype(device.caps(), device.name())?;
     let [h, w] = config.size;
-    let x = Tensor::from_f32(&[batch, 3, h, w], &noise(1, batch * 3 * h * w))?;
     let measure = |fuse: bool| -> Result<Profile> {
         let graph = EfficientViT::new(&config)?.graph(batch, Outputs::logits())?;
         let plan = Plan::new(&graph, device.caps(), &Options { dtype, fuse })?;
+        // Only once the plan stands, and so a batch that the adapter can bind.
+        let x = Tensor::from_f32(&[batch, 3, h, w], &noise(1, batch * 3 * h * w))?;
         let read: Box<dyn Fn(&Source) -> Result<Vec<f32>>> = match &weights {
             Some(checkpoint) => {
                 fits(checkpoint, &graph)?;
@@ -64,12 +64,7 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
             None => Box::new(noise_weights),
         };
         let exe = Executable::load(&device, Arc::new(plan), &*read)?;
-        Profile::measure(
-            &exe,
-            device.timestamps(),
-            std::slice::from_ref(&x),
-            args.runs,
-        )
+        Profile::measure(&exe, device.timestamps(), &[x], args.runs)
     };
     let both = [("fused", measure(true)?), ("unfused", measure(false)?)];
     let title = title(&config, batch, dtype, &device);
@@ -82,8 +77,8 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         "{title}\n{}\n\n{} dispatches\n{}\n{}",
         notes(&device, args),
         listed.0,
-        dispatches(&listed.1),
-        shares(&both)
+        table::dispatches(&listed.1),
+        table::shares(&both)
     ))?;
     Ok(Outcome::Done)
 }
@@ -136,102 +131,4 @@ fn notes(device: &Device, args: &Args) -> String {
         " Weights are noise."
     };
     format!("{how} {of} Bytes are those that each dispatch must at least move.{what}")
-}
-
-/// Milliseconds, or a dash.
-pub fn ms(time: Option<f64>) -> String {
-    time.map_or("-".into(), |t| format!("{t:.4}"))
-}
-
-pub fn mib(bytes: u64) -> String {
-    format!("{:.3}", bytes as f64 / f64::from(1 << 20))
-}
-
-/// `part` of `whole` in percent, or a dash.
-pub fn percent(part: Option<f64>, whole: Option<f64>) -> String {
-    match part.zip(whole.filter(|w| *w > 0.0)) {
-        Some((part, whole)) => format!("{:.1}", 100.0 * part / whole),
-        None => "-".into(),
-    }
-}
-
-fn dispatches(p: &Profile) -> String {
-    let mut text = format!(
-        "{:>4} {:>10} {:>6} {:>10} {:>9}  what\n",
-        "", "ms", "%", "MiB", "MMAC"
-    );
-    let all = p.dispatches_ms();
-    for (i, row) in p.dispatches.iter().enumerate() {
-        let _ = writeln!(
-            text,
-            "{i:>4} {:>10} {:>6} {:>10} {:>9.2}  {} {} {} {}",
-            ms(row.gpu_ms),
-            percent(row.gpu_ms, all),
-            mib(row.bytes),
-            row.macs as f64 / 1e6,
-            row.category.name(),
-            row.scope,
-            row.op,
-            row.label
-        );
-    }
-    text
-}
-
-/// The shares of every category, fused and unfused side by side.
-fn shares(both: &[(&str, Profile); 2]) -> String {
-    let mut text = format!("{:<20}", "");
-    for (name, _) in both {
-        let _ = write!(
-            text,
-            " | {name:>10} {:>10} {:>6} {:>10} {:>6}",
-            "ms", "%", "MiB", "%"
-        );
-    }
-    text.push('\n');
-    let [fused, unfused] = both.each_ref().map(|(_, p)| (p, p.shares()));
-    for (a, b) in fused.1.iter().zip(&unfused.1) {
-        let _ = write!(text, "{:<20}", a.category.name());
-        for (p, s) in [(fused.0, a), (unfused.0, b)] {
-            text.push_str(&share(p, s));
-        }
-        text.push('\n');
-    }
-    let mut row = |name: &str, cell: &dyn Fn(&Profile) -> [String; 3]| {
-        let _ = write!(text, "{name:<20}");
-        for (_, p) in both {
-            let [count, ms, mib] = cell(p);
-            let _ = write!(
-                text,
-                " | {count:>10} {ms:>10} {:>6} {mib:>10} {:>6}",
-                "", ""
-            );
-        }
-        text.push('\n');
-    };
-    row("all dispatches", &|p| {
-        [
-            p.dispatches.len().to_string(),
-            ms(p.dispatches_ms()),
-            mib(p.bytes()),
-        ]
-    });
-    row("whole plan, GPU", &|p| {
-        ["".into(), ms(p.total_ms), "".into()]
-    });
-    row("submit to logits", &|p| {
-        ["".into(), ms(Some(p.wall_ms)), "".into()]
-    });
-    text
-}
-
-fn share(p: &Profile, s: &Share) -> String {
-    format!(
-        " | {:>10} {:>10} {:>6} {:>10} {:>6}",
-        s.dispatches,
-        ms(s.gpu_ms),
-        percent(s.gpu_ms, p.dispatches_ms()),
-        mib(s.bytes),
-        percent(Some(s.bytes as f64), Some(p.bytes() as f64)),
-    )
 }
