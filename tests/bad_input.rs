@@ -1,5 +1,7 @@
 //! What a user may get wrong: one clear line, an exit code that is not zero, nothing half-written, no panic.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use cascadia::tensor::{DType, Tensor};

@@ -1,5 +1,7 @@
 //! The commands, as a user runs them.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use cascadia::device::adapters;
@@ -25,14 +27,14 @@ fn classify_names_the_likeliest_classes_on_every_adapter() {
     let bench = Bench::new();
     let picture = fixture("rgb.png");
     let mut labels = Vec::new();
-    for adapter in adapters() {
-        for extra in [
-            "",
-            "--checked",
-            "--limit-binding 134217728 --limit-workgroup 16384 --limit-invocations 256",
-        ] {
+    let poor = "--limit-binding 134217728 --limit-workgroup 16384 --limit-invocations 256";
+    for (i, adapter) in adapters().into_iter().enumerate() {
+        for extra in ["", poor, "--checked"]
+            .iter()
+            .take(if i == 0 { 3 } else { 2 })
+        {
             let mut args = with(
-                &format!("classify --json --top-k 2 --size 64 --dtype f32 {extra}"),
+                &format!("classify --json --top-k 2 --size 32 --dtype f32 {extra}"),
                 &[&picture],
             );
             args.extend(["--adapter".into(), adapter.name.clone().into()]);
@@ -40,10 +42,8 @@ fn classify_names_the_likeliest_classes_on_every_adapter() {
             let all = json(&ran.out);
             assert_eq!(all.len(), 1, "{ran:?}");
             assert_eq!(all[0]["predictions"].as_array().unwrap().len(), 2);
-            assert!(
-                ran.err.contains("images/s") && ran.err.contains(&adapter.name),
-                "{ran:?}"
-            );
+            let told = ran.err.contains("images/s") && ran.err.contains(&adapter.name);
+            assert!(told, "{ran:?}");
             labels.push(label(&ran.out));
         }
     }

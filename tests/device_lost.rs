@@ -1,5 +1,7 @@
 //! The device goes away: an error that the caller recovers from by reopening.
 
+#![allow(clippy::unwrap_used)]
+
 use cascadia::device::{Device, Options, adapters};
 use cascadia::engine::{Classifier, embedded};
 use cascadia::error::Error;

@@ -1,6 +1,6 @@
 //! Running the built command in a folder of its own.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use cascadia::engine::embedded;
 use cascadia::io::{preprocess::Picture, save};
