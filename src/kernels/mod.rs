@@ -41,6 +41,7 @@ pub static LIBS: &[Lib] = libs! {
     "reduce": ["workgroup", "subgroup"],
     "tile_matmul": ["scalar", "coop"],
     "unary": ["relu", "sigmoid"],
+    "window_attention": ["scalar", "coop"],
 };
 
 /// Every kernel.
