@@ -42,6 +42,7 @@ pub static LIBS: &[Lib] = libs! {
     "rows_matmul": ["scalar", "coop"],
     "tile_matmul": ["scalar", "coop"],
     "unary": ["relu", "sigmoid"],
+    "window_attention": ["scalar", "coop"],
 };
 
 /// Every kernel.
