@@ -16,6 +16,7 @@ fn shape(batch: usize, side: usize, heads: usize, d: usize, window: usize) -> Sh
         d,
         window,
         kernels: [7, 5, 3, 3],
+        parts: 1,
     }
 }
 
