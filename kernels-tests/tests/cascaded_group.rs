@@ -1,28 +1,138 @@
-//! Cascaded group attention without a GPU: its modules, its memory, its choices.
+//! Cascaded group attention without a GPU: its memory and its choices.
 
-use cascadia::kernels::attention::cascaded_group::{KERNEL, Shape, choose, workgroup_bytes};
-use cascadia::shader::{Caps, CoopMatrix, ParamsIn, Target, compose};
+use cascadia::kernels::attention::cascaded_group::{
+    Choice, KERNEL, Shape, choose, dispatch, fits, workgroup_bytes,
+};
+use cascadia::shader::{Arg, Array, Caps, Case, CoopMatrix};
 use cascadia::tensor::DType;
-use kernels_tests::harness::workgroup_bytes_of;
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use kernels_tests::harness;
 
-/// Every case's module, cooperative matrices too, is valid and writes SPIR-V.
-#[test]
-fn every_variant_validates_and_writes_spirv() {
-    for case in (KERNEL.cases)() {
-        let label = format!("{} {}", case.dispatch.label(), case.name);
-        let target = Target::Native(ParamsIn::Immediates);
-        let composed = compose(KERNEL.spec, case.variant(), target).expect(&label);
-        let module = naga::front::wgsl::parse_str(&composed.text)
-            .unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(&composed.text)));
-        let info = Validator::new(ValidationFlags::all(), Capabilities::all())
-            .validate(&module)
-            .unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(&composed.text)));
-        let options = naga::back::spv::Options {
-            lang_version: (1, 6),
-            ..Default::default()
-        };
-        naga::back::spv::write_vec(&module, &info, &options, None)
-            .unwrap_or_else(|e| panic!("{label}: {e}"));
+fn shape(batch: usize, side: usize, heads: usize, d: usize, window: usize) -> Shape {
+    Shape {
+        batch,
+        h: side,
+        w: side,
+        heads,
+        d,
+        window,
+        kernels: [7, 5, 3, 3],
     }
+}
+
+fn nvidia() -> Caps {
+    Caps {
+        f16: true,
+        subgroups: true,
+        subgroup_min: 32,
+        subgroup_max: 32,
+        coop: Some(CoopMatrix {
+            m: 16,
+            n: 16,
+            k: 16,
+        }),
+        max_workgroup_bytes: 48 << 10,
+        max_invocations: 1024,
+        parallel: 132,
+        ..Caps::default()
+    }
+}
+
+/// Every stage of M0 to M5 at 224: heads, channels of a head, side of the map.
+const STAGES: [[usize; 3]; 18] = [
+    [4, 16, 14],
+    [4, 32, 7],
+    [4, 48, 4],
+    [2, 64, 14],
+    [3, 48, 7],
+    [3, 64, 4],
+    [4, 32, 14],
+    [3, 64, 7],
+    [2, 112, 4],
+    [4, 32, 14],
+    [3, 80, 7],
+    [4, 80, 4],
+    [4, 32, 14],
+    [4, 64, 7],
+    [4, 96, 4],
+    [3, 64, 14],
+    [3, 96, 7],
+    [4, 96, 4],
+];
+
+fn bytes(shape: &Shape, choice: &Choice, elem: DType) -> u32 {
+    let binds = cascadia::kernels::attention::cascaded_group::Binds {
+        x: Arg(0),
+        w: Arg(1),
+        b: Arg(2),
+        y: Arg(3),
+    };
+    harness::workgroup_bytes(&Case {
+        name: String::new(),
+        dispatch: dispatch(choice, elem, shape, binds, &Caps::default()),
+        arrays: Vec::<Array>::new(),
+    })
+}
+
+#[test]
+fn claimed_bytes_are_those_of_the_module() {
+    for [heads, d, side] in STAGES {
+        for batch in [1, 2048] {
+            let shape = shape(batch, side, heads, d, side.min(7));
+            for caps in [
+                nvidia(),
+                Caps {
+                    max_workgroup_bytes: 32 << 10,
+                    ..Caps::default()
+                },
+            ] {
+                let elem = if caps.f16 { DType::F16 } else { DType::F32 };
+                let Some(choice) = choose(&caps, elem, &shape) else {
+                    continue;
+                };
+                assert!(fits(&caps, elem, &shape, &choice));
+                let claimed = workgroup_bytes(&shape, &choice, elem);
+                assert_eq!(
+                    claimed,
+                    bytes(&shape, &choice, elem),
+                    "{shape:?} {choice:?}"
+                );
+                println!("batch {batch} {heads} heads of {d}, {side}: {choice:?} {claimed}");
+            }
+        }
+    }
+    for case in (KERNEL.cases)() {
+        assert!(
+            harness::workgroup_bytes(&case) > 0,
+            "{}",
+            case.dispatch.label()
+        );
+    }
+}
+
+#[test]
+fn every_stage_runs_on_matrix_units_in_48_kib() {
+    for [heads, d, side] in STAGES {
+        for batch in [1, 2048] {
+            let shape = shape(batch, side, heads, d, side.min(7));
+            let choice = choose(&nvidia(), DType::F16, &shape).expect("a choice");
+            assert_eq!(
+                (choice.matmul, choice.attention),
+                ("coop", "coop"),
+                "{shape:?}"
+            );
+            assert_eq!(choice.project, batch > 1, "{shape:?}");
+        }
+    }
+}
+
+#[test]
+fn f32_in_32_kib_takes_heads_of_64_and_not_what_does_not_fit() {
+    let caps = Caps {
+        max_workgroup_bytes: 32 << 10,
+        ..Caps::default()
+    };
+    assert!(choose(&caps, DType::F32, &shape(1, 7, 3, 64, 7)).is_some());
+    assert_eq!(choose(&caps, DType::F32, &shape(1, 7, 3, 96, 7)), None);
+    assert_eq!(choose(&caps, DType::F32, &shape(1, 7, 2, 8, 7)), None);
+    assert_eq!(choose(&caps, DType::F16, &shape(1, 7, 2, 16, 7)), None);
 }

@@ -89,14 +89,16 @@ fn main(
       for (var ky = 0u; ky < 3u; ky += 1u) {
         for (var kx = 0u; kx < 3u; kx += 1u) {
           // Positions left of or above the map wrap to large numbers, and fail the test as those beyond it do.
-          if iy + ky - 1u < IN_H && ix + kx - 1u < IN_W {
-            let tap = vec4<f32>(taps[(ky * 3u + kx) * C4 + c]);
-            if PARTS > 1u {
-              t += vec4<f32>(span[(i / C4 + ky * IN_W + kx) * C4 + c]) * tap;
-            } else {
-              t += vec4<f32>(x[(row + ky * IN_W + kx - AROUND) * C4 + c]) * tap;
-            }
+          // The loads are not in a branch, so that all nine are in flight at once.
+          let inside = iy + ky - 1u < IN_H && ix + kx - 1u < IN_W;
+          let tap = vec4<f32>(taps[(ky * 3u + kx) * C4 + c]);
+          var v = vec4<f32>();
+          if PARTS > 1u {
+            v = vec4<f32>(span[(i / C4 + ky * IN_W + kx) * C4 + c]);
+          } else {
+            v = vec4<f32>(x[select(row, row + ky * IN_W + kx - AROUND, inside) * C4 + c]);
           }
+          t += select(vec4<f32>(), v * tap, inside);
         }
       }
     }

@@ -9,35 +9,41 @@
 // name a matrix's role here.
 const TILE_SUBGROUPS = WG / 32u;
 const TILE_ROWS = (ROWS + 15u) / 16u;
-var<workgroup> tile_out: array<f32, TILE_SUBGROUPS * 256u>;
+const TILE_AHEAD = 4u;  // matrices of w that are loaded before the first of them is used
+var<workgroup> tile_out: array<vec4<f32>, TILE_SUBGROUPS * 64u>;
 
 fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32, w_stride: u32, cols: u32) {
   let subgroup = lid / 32u;
   let lane = lid % 32u;
   let across = cols / 16u;
-  let mine = subgroup * 256u;
+  let mine = subgroup * 64u;
   for (var first = 0u; first < across; first += TILE_SUBGROUPS) {
     let column = min(first + subgroup, across - 1u);
     var c: array<coop_mat16x16<f32, C>, TILE_ROWS>;
     for (var r = 0u; r < TILE_ROWS; r += 1u) { c[r] = coop_mat16x16<f32, C>(); }
-    for (var k0 = 0u; k0 < k; k0 += 16u) {
-      let w_from = w_at + k0 * w_stride + column * 4u;
-      let b = coopLoadT<coop_mat16x16<f16, B>>(&w[w_from], w_stride);
-      for (var r = 0u; r < TILE_ROWS; r += 1u) {
-        let a_from = a_at + min(r * 16u, ROWS - 16u) * a_stride + k0 / 4u;
-        let a = coopLoadT<coop_mat16x16<f16, A>>(&tile[a_from], a_stride);
-        c[r] = coopMultiplyAdd(a, b, c[r]);
+    for (var k0 = 0u; k0 < k; k0 += 16u * TILE_AHEAD) {
+      var b: array<coop_mat16x16<f16, B>, TILE_AHEAD>;
+      for (var j = 0u; j < TILE_AHEAD; j += 1u) {
+        let w_from = w_at + min(k0 + j * 16u, k - 16u) * w_stride + column * 4u;
+        b[j] = coopLoadT<coop_mat16x16<f16, B>>(&w[w_from], w_stride);
+      }
+      for (var j = 0u; j < TILE_AHEAD; j += 1u) {
+        if k0 + j * 16u >= k { break; }
+        for (var r = 0u; r < TILE_ROWS; r += 1u) {
+          let a_from = a_at + min(r * 16u, ROWS - 16u) * a_stride + k0 / 4u + j * 4u;
+          let a = coopLoadT<coop_mat16x16<f16, A>>(&tile[a_from], a_stride);
+          c[r] = coopMultiplyAdd(a, b[j], c[r]);
+        }
       }
     }
     for (var r = 0u; r < TILE_ROWS; r += 1u) {
-      coopStoreT(c[r], &tile_out[mine], 16u);
+      coopStoreT(c[r], &tile_out[mine], 4u);
       workgroupBarrier();
       let row = min(r * 16u, ROWS - 16u) + lane / 2u;
       if first + subgroup < across && row >= r * 16u {
-        let out_at = mine + lane * 8u;
         let n4 = column * 4u + lane % 2u * 2u;
-        tile_store(stage, row, n4, vec4<f32>(tile_out[out_at], tile_out[out_at + 1u], tile_out[out_at + 2u], tile_out[out_at + 3u]));
-        tile_store(stage, row, n4 + 1u, vec4<f32>(tile_out[out_at + 4u], tile_out[out_at + 5u], tile_out[out_at + 6u], tile_out[out_at + 7u]));
+        tile_store(stage, row, n4, tile_out[mine + lane * 2u]);
+        tile_store(stage, row, n4 + 1u, tile_out[mine + lane * 2u + 1u]);
       }
       workgroupBarrier();
     }

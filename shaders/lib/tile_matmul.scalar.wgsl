@@ -16,11 +16,21 @@ fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32
     var c3 = vec4<f32>();
     var a = a_at + row * a_stride;
     var b = w_at + n4;
-    for (var k4 = 0u; k4 < k / 4u; k4 += 1u) {
-      let w0 = vec4<f32>(w[b]);
-      let w1 = vec4<f32>(w[b + w_stride]);
-      let w2 = vec4<f32>(w[b + 2u * w_stride]);
-      let w3 = vec4<f32>(w[b + 3u * w_stride]);
+    var n0 = w[b];
+    var n1 = w[b + w_stride];
+    var n2 = w[b + 2u * w_stride];
+    var n3 = w[b + 3u * w_stride];
+    for (var k4 = 1u; k4 <= k / 4u; k4 += 1u) {
+      let w0 = vec4<f32>(n0);
+      let w1 = vec4<f32>(n1);
+      let w2 = vec4<f32>(n2);
+      let w3 = vec4<f32>(n3);
+      // The next four rows of w, on their way while these are used; the last ones once more at the end.
+      b += select(0u, 4u * w_stride, k4 < k / 4u);
+      n0 = w[b];
+      n1 = w[b + w_stride];
+      n2 = w[b + 2u * w_stride];
+      n3 = w[b + 3u * w_stride];
       let a0 = vec4<f32>(tile[a]);
       let a1 = vec4<f32>(tile[a + a_stride]);
       let a2 = vec4<f32>(tile[a + 2u * a_stride]);
@@ -30,7 +40,6 @@ fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32
       c2 += a2.x * w0 + a2.y * w1 + a2.z * w2 + a2.w * w3;
       c3 += a3.x * w0 + a3.y * w1 + a3.z * w2 + a3.w * w3;
       a += 1u;
-      b += 4u * w_stride;
     }
     if row >= first { tile_store(stage, row, n4, c0); }
     if row + 1u >= first { tile_store(stage, row + 1u, n4, c1); }

@@ -42,6 +42,7 @@ pub static LIBS: &[Lib] = libs! {
     "rows_matmul": ["scalar", "coop"],
     "tile_matmul": ["scalar", "coop"],
     "unary": ["relu", "sigmoid"],
+    "window_attention": ["scalar", "coop"],
 };
 
 /// Every kernel.
@@ -60,6 +61,7 @@ pub static KERNELS: &[&Kernel] = &[
     &ffn::depthwise_ffn_matrix::KERNEL,
     &matmul::batched::KERNEL,
     &matmul::gemm::KERNEL,
+    &matmul::gemm_coop::KERNEL,
     &matmul::gemm_small::KERNEL,
     &reduce::mean::KERNEL,
     &reduce::softmax::KERNEL,

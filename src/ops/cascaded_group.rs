@@ -32,7 +32,7 @@ impl CascadedGroup {
     #[track_caller]
     pub fn apply<'g>(&self, x: Value<'g>) -> (Value<'g>, Vec<Value<'g>>) {
         let g = x.graph();
-        let mut inputs = vec![x, g.weight(&self.table)];
+        let mut inputs = vec![x, g.weight(&self.spread)];
         for conv in (self.qkv.iter().zip(&self.q_scaled)).flat_map(|(a, b)| [a, b]) {
             inputs.extend([g.weight(&conv.weight), g.weight(&conv.bias)]);
         }
@@ -76,7 +76,7 @@ impl CascadedGroup {
     }
 }
 
-/// Inputs: x, table, then by head weight and bias of qkv and of the scaled q, then weight and bias of project.
+/// Inputs: x, the spread bias, then by head weight and bias of qkv and of the scaled q, then weight and bias of project.
 #[derive(Debug)]
 struct Fused {
     window: usize,
@@ -100,7 +100,8 @@ impl Op for Fused {
             return Ok(false);
         }
         kernels[..heads].copy_from_slice(&self.kernels);
-        let shape = fused::Shape {
+        let (x, parts) = lower.parts(0)?;
+        let mut shape = fused::Shape {
             batch,
             h,
             w,
@@ -108,18 +109,26 @@ impl Op for Fused {
             d: c / heads,
             window: self.window,
             kernels,
+            parts,
         };
         let Some(choice) = fused::choose(lower.caps, lower.dtype, &shape) else {
             return Ok(false);
         };
-        let packed = fused::packing(&shape, choice.project).map(|parts| {
+        let packed = fused::packing(&shape, &choice).map(|parts| {
             parts
                 .into_iter()
-                .map(|(part, _)| self.pack(lower, part))
+                .map(|(part, shape)| self.pack(lower, part, &shape))
                 .collect()
         });
         let [weights, biases]: [Result<Vec<Pack>>; 2] = packed;
-        let x = lower.contiguous(0)?;
+        // The projection's own kernel takes its residual in one part.
+        let x = match choice.project {
+            true => x,
+            false => lower.contiguous(0)?,
+        };
+        if !choice.project {
+            shape.parts = 1;
+        }
         let heads_out = match choice.project {
             true => lower.output,
             false => lower.memory.scratch(batch * h * w * c),
@@ -167,7 +176,7 @@ impl Op for Fused {
 
 impl Fused {
     /// A part of the kernel's packed weights, from the op's inputs.
-    fn pack(&self, lower: &Lower<'_>, part: Part) -> Result<Pack> {
+    fn pack(&self, lower: &Lower<'_>, part: Part, shape: &[usize]) -> Result<Pack> {
         let heads = self.kernels.len();
         let (qkv, q) = (|i: usize| 2 + 4 * i, |i: usize| 4 + 4 * i);
         let mut pack = match part {
@@ -175,12 +184,15 @@ impl Fused {
             Part::QkvBias(i) => lower.pack_plain(qkv(i) + 1)?,
             Part::Depthwise(i) => lower.pack(q(i), |l| l.permute(&[2, 3, 1, 0]).ok())?,
             Part::DepthwiseBias(i) => lower.pack_plain(q(i) + 1)?,
-            Part::Table(i) => lower.pack(1, |l| l.slice(0, i, 1).ok()?.reshape(&[l.shape[1]]))?,
+            Part::Bias { head, from } => lower.pack(1, |l| {
+                let of_head = l.slice(0, head, 1).ok()?.slice(2, from, shape[1]).ok()?;
+                of_head.reshape(shape)
+            })?,
             Part::Proj => lower.pack_transposed(2 + 4 * heads)?,
             Part::ProjBias => lower.pack_plain(3 + 4 * heads)?,
         };
-        if let [len] = pack.padded[..] {
-            pack.padded = vec![len.next_multiple_of(4)];
+        if let Some(last) = pack.padded.last_mut() {
+            *last = last.next_multiple_of(4);
         }
         Ok(pack)
     }

@@ -1,6 +1,6 @@
 //! What a matrix product computes, whichever kernel computes it: where its rows come from, what follows it.
 
-use super::{gemm, gemm_small};
+use super::{gemm, gemm_coop, gemm_small};
 use crate::shader::{Arg, Array, Caps, Case, Category, Cost, Dispatch, Real, Variant, noise};
 use crate::tensor::DType;
 
@@ -80,6 +80,8 @@ pub fn product(p: &Product, elem: DType, at: Operands, caps: &Caps) -> Dispatch 
     let tiles = p.m.div_ceil(64) * p.n.div_ceil(64);
     if tiles < 2 * caps.parallel as usize && caps.max_workgroup_bytes >= gemm_small::BYTES {
         gemm_small::dispatch(p, elem, at, caps)
+    } else if gemm_coop::fits(elem, caps) && p.k.is_multiple_of(16) {
+        gemm_coop::dispatch(p, elem, at, caps)
     } else {
         gemm::dispatch(p, elem, at, caps)
     }
