@@ -6,12 +6,6 @@ use cascadia::kernels::LIBS;
 use cascadia::shader::{Case, KernelSpec};
 use std::fmt::Write;
 
-/// Whether the case's module uses matrix units.
-pub fn on_matrix_units(case: &Case) -> bool {
-    case.dispatch.kernel.source.contains("coop_mat")
-        || (case.variant().choices.iter()).any(|c| c.1.starts_with("coop"))
-}
-
 /// The same case without matrix units.
 pub fn without_matrix_units(case: &Case) -> Case {
     let spec = case.dispatch.kernel;

@@ -42,17 +42,19 @@ pub fn open(adapter: &str, checked: bool) -> Device {
     Device::open(&options).unwrap_or_else(|e| panic!("{adapter}: {e}"))
 }
 
+/// Whether the case's module uses matrix units.
+pub fn on_matrix_units(case: &Case) -> bool {
+    case.dispatch.kernel.source.contains("coop_mat")
+        || (case.variant().choices.iter()).any(|c| c.1.starts_with("coop"))
+}
+
 /// Why a case cannot run on such an adapter, if it cannot.
 pub fn unsupported(case: &Case, caps: &Caps) -> Option<String> {
     let v = case.variant();
-    let source = case.dispatch.kernel.source;
     if v.elem == DType::F16 && !caps.f16 {
         return Some("no f16".into());
     }
-    if source.contains("coop_mat") && caps.coop.is_none() {
-        return Some("no cooperative matrices".into());
-    }
-    if v.choices.iter().any(|c| c.1 == "coop") && caps.coop.is_none() {
+    if on_matrix_units(case) && caps.coop.is_none() {
         return Some("no cooperative matrices".into());
     }
     if v.choices.iter().any(|c| c.1 == "subgroup") && !caps.subgroups {
@@ -228,7 +230,7 @@ pub fn check_module(case: &Case, params: cascadia::shader::ParamsIn) -> Result<(
         ..Default::default()
     };
     spv::write_vec(&module, &info, &options, None).map_err(|e| format!("SPIR-V: {e}"))?;
-    if case.variant().choices.iter().any(|c| c.1 == "coop") {
+    if on_matrix_units(case) {
         return Ok(());
     }
     let options = msl::Options {

@@ -2,8 +2,8 @@
 //! and is written as SPIR-V, MSL and HLSL.
 
 use cascadia::kernels::{KERNELS, LIBS};
-use cascadia::shader::{Access, Case, Kernel, ParamsIn, Target, Variant, compose};
-use kernels_tests::harness::{check_module, module};
+use cascadia::shader::{Access, Case, Kernel, ParamsIn, Target, compose};
+use kernels_tests::harness::{self, check_module, module};
 use naga::{AddressSpace, StorageAccess, TypeInner};
 use std::collections::HashSet;
 
@@ -20,14 +20,10 @@ fn variants() -> Vec<(&'static Kernel, Case)> {
 fn every_kernel_has_cases_in_f32_and_in_f16() {
     for kernel in KERNELS {
         let elems: HashSet<_> = (kernel.cases)().iter().map(Case::elem).collect();
-        let coop = (kernel.cases)().iter().all(|c| is_coop(c.variant()));
+        let coop = (kernel.cases)().iter().all(|c| harness::on_matrix_units(c));
         let want = if coop { 1 } else { 2 };
         assert!(elems.len() >= want, "{}: {elems:?}", kernel.spec.stem());
     }
-}
-
-fn is_coop(v: &Variant) -> bool {
-    v.choices.iter().any(|c| c.1 == "coop")
 }
 
 #[test]

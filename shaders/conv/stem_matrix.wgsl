@@ -10,7 +10,8 @@ const MID = 8u;          // channels between, a multiple of 8
 const OUT = 16u;         // channels of y, a multiple of 16
 const TILE_H = 4u;       // pixels of y of a workgroup
 const TILE_W = 14u;      // at most 16
-const WG = 128u;         // invocations per workgroup: 32, the subgroup's size, times a divisor of TILE_H
+const ACROSS = 1u;       // blocks of 16 channels of y that a subgroup computes together, a divisor of OUT / 16
+const WG = 128u;         // invocations per workgroup: 32, the subgroup's size, times a divisor of those tasks
 // -----------------------------------------------------------------------
 
 alias elem4 = vec4<elem>;
@@ -37,6 +38,7 @@ const IN_W = 2u * MID_W + 2u;              // one more than there are: pairs of 
 const MID4 = MID / 4u;
 const OUT4 = OUT / 4u;
 const SUBGROUPS = WG / 32u;
+const OUT_GROUPS = OUT / 16u / ACROSS;
 const MID_BEYOND = 8u * MID4;              // read with the last row: for results that are dropped, or times zero
 const IN_BEYOND = 32u * MID_BLOCKS;
 
@@ -115,34 +117,35 @@ fn main(
   }
   workgroupBarrier();
 
-  for (var first = 0u; first < TILE_H; first += SUBGROUPS) {
-    let py = first + subgroup;
-    var c: array<coop_mat16x16<f32, C>, OUT / 16u>;
-    for (var j = 0u; j < OUT / 16u; j += 1u) { c[j] = coop_mat16x16<f32, C>(); }
+  for (var first = 0u; first < TILE_H * OUT_GROUPS; first += SUBGROUPS) {
+    let py = (first + subgroup) / OUT_GROUPS;
+    let j0 = (first + subgroup) % OUT_GROUPS * ACROSS;
+    var c: array<coop_mat16x16<f32, C>, ACROSS>;
+    for (var j = 0u; j < ACROSS; j += 1u) { c[j] = coop_mat16x16<f32, C>(); }
     for (var ky = 0u; ky < 3u; ky += 1u) {
       for (var k0 = 0u; k0 < K2; k0 += 16u) {
         let at = (2u * py + ky) * (MID_W * MID4) + k0 / 4u;
         let a = coopLoadT<coop_mat16x16<f16, A>>(&mid[at], 2u * MID4);
-        for (var j = 0u; j < OUT / 16u; j += 1u) {
-          let w_at = (ky * K2 + k0) * OUT4 + j * 4u;
+        for (var j = 0u; j < ACROSS; j += 1u) {
+          let w_at = (ky * K2 + k0) * OUT4 + (j0 + j) * 4u;
           let v = coopLoadT<coop_mat16x16<f16, B>>(&w2[w_at], OUT4);
           c[j] = coopMultiplyAdd(a, v, c[j]);
         }
       }
     }
     let px = lane / 2u;
-    for (var j = 0u; j < OUT / 16u; j += 1u) {
+    for (var j = 0u; j < ACROSS; j += 1u) {
       let half = subgroup * 128u + j % 2u * 64u;
       coopStoreT(c[j], &block[half], 4u);
       workgroupBarrier();
       if px < TILE_W && ox0 + px < out_w && oy0 + py < out_h {
         for (var i = 0u; i < 2u; i += 1u) {
-          let o4 = j * 4u + lane % 2u * 2u + i;
+          let o4 = (j0 + j) * 4u + lane % 2u * 2u + i;
           let v = max(block[half + lane * 2u + i] + vec4<f32>(b2[o4]), vec4<f32>());
           y[((n * out_h + oy0 + py) * out_w + ox0 + px) * OUT4 + o4] = elem4(v);
         }
       }
     }
-    if OUT / 16u % 2u == 1u { workgroupBarrier(); }
+    if ACROSS % 2u == 1u { workgroupBarrier(); }
   }
 }

@@ -12,12 +12,22 @@ fn rows_matmul(lid: u32, row0: u32, rows: u32, n0: u32) {
       c[i] = vec4<f32>();
       a[i] = (row0 + min(row + i, rows - 1u)) * k4s;
     }
+    var at = n0 + n4;
+    var next0 = w[at];
+    var next1 = w[at + N / 4u];
+    var next2 = w[at + N / 2u];
+    var next3 = w[at + N / 2u + N / 4u];
     for (var k4 = 0u; k4 < k4s; k4 += 1u) {
-      let at = k4 * N + n0 + n4;
-      let w0 = vec4<f32>(w[at]);
-      let w1 = vec4<f32>(w[at + N / 4u]);
-      let w2 = vec4<f32>(w[at + N / 2u]);
-      let w3 = vec4<f32>(w[at + N / 2u + N / 4u]);
+      let w0 = vec4<f32>(next0);
+      let w1 = vec4<f32>(next1);
+      let w2 = vec4<f32>(next2);
+      let w3 = vec4<f32>(next3);
+      // The next four rows of w, on their way while these are used; the last ones once more at the end.
+      at = min(k4 + 1u, k4s - 1u) * N + n0 + n4;
+      next0 = w[at];
+      next1 = w[at + N / 4u];
+      next2 = w[at + N / 2u];
+      next3 = w[at + N / 2u + N / 4u];
       for (var i = 0u; i < 8u; i += 1u) {
         let v = vec4<f32>(x[a[i] + k4]);
         c[i] += v.x * w0 + v.y * w1 + v.z * w2 + v.w * w3;

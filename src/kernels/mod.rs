@@ -58,6 +58,7 @@ pub static KERNELS: &[&Kernel] = &[
     &elementwise::unary::KERNEL,
     &elementwise::window::KERNEL,
     &ffn::depthwise_ffn::KERNEL,
+    &ffn::depthwise_ffn_matrix::KERNEL,
     &matmul::batched::KERNEL,
     &matmul::gemm::KERNEL,
     &matmul::gemm_coop::KERNEL,

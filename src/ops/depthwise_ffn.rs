@@ -4,7 +4,7 @@
 use super::linear::Fused;
 use crate::error::Result;
 use crate::graph::{Lower, Op, Value};
-use crate::kernels::ffn::depthwise_ffn as fused;
+use crate::kernels::ffn::{depthwise_ffn as fused, depthwise_ffn_matrix as matrix};
 use crate::kernels::matmul::{Load, Operands, Product, Residual, product};
 use crate::ops::Conv;
 
@@ -72,6 +72,18 @@ impl Op for FusedDepthwiseFfn {
             hidden,
             parts,
         };
+        if let Some(tile) = matrix::choose(&f, lower.dtype, lower.caps) {
+            let binds = matrix::Binds {
+                x,
+                taps: aux,
+                w: lower.memory.constant(vec![w1, w2]),
+                bias: lower.memory.constant(vec![b1, b2]),
+                y: lower.output,
+            };
+            let d = matrix::dispatch(&f, tile, binds, lower.caps);
+            lower.memory.push(d);
+            return Ok(true);
+        }
         let mut tile = fused::choose(&f, lower.dtype, lower.caps);
         if tile.is_none() && parts > 1 {
             x = lower.contiguous(0)?;

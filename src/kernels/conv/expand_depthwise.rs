@@ -55,6 +55,23 @@ pub struct Tile {
 }
 
 impl Tile {
+    /// As many invocations as there is work for at once.
+    fn new(e: &Expand, chunk: usize, band: usize, coop: bool, caps: &Caps) -> Self {
+        let rows = (2 * band + 1).min(e.map[0]) * e.map[1];
+        let most = (caps.max_invocations as usize).min(256);
+        let wg = if coop {
+            32 * rows.div_ceil(32) * chunk.div_ceil(64)
+        } else {
+            (rows.div_ceil(8) * (chunk / 4)).next_multiple_of(32)
+        };
+        Self {
+            chunk,
+            band,
+            wg: wg.clamp(64, most),
+            coop,
+        }
+    }
+
     /// Bands of a map, which is also the second dimension of `m`.
     pub fn parts(&self, e: &Expand) -> usize {
         e.out_map()[0].div_ceil(self.band)
@@ -89,17 +106,10 @@ pub fn choose(e: &Expand, elem: DType, caps: &Caps) -> Option<Tile> {
     let bands = [whole, whole.div_ceil(2), whole.div_ceil(4), 1];
     let square = caps.coop.is_some_and(|s| (s.m, s.n, s.k) == (16, 16, 16));
     let coop = square && elem == DType::F16 && caps.subgroup_max == 32 && e.k.is_multiple_of(16);
-    let coop = [(64, 224), (64, 128), (32, 128)].map(|(chunk, wg)| (chunk, wg, coop));
-    let scalar = [(32, 256), (32, 128), (16, 128), (16, 64)].map(|(chunk, wg)| (chunk, wg, false));
-    let tile = |band: usize, (chunk, wg, coop): (usize, usize, bool)| Tile {
-        chunk,
-        band,
-        wg,
-        coop,
-    };
-    let kinds = (coop.into_iter().filter(|k| k.2)).chain(scalar);
+    let coop = coop.then_some([64, 32].map(|chunk| (chunk, true)));
+    let kinds = (coop.into_iter().flatten()).chain([32, 16].map(|chunk| (chunk, false)));
     let tiles: Vec<Tile> = kinds
-        .flat_map(|kind| bands.map(|band| tile(band, kind)))
+        .flat_map(|(chunk, coop)| bands.map(|band| Tile::new(e, chunk, band, coop, caps)))
         .filter(|t| e.n.is_multiple_of(t.chunk) && t.wg <= caps.max_invocations as usize)
         .filter(|t| workgroup_bytes(e, elem, *t) <= caps.max_workgroup_bytes as usize)
         .filter(|t| !t.coop || t.bands_fill_a_matrix(e))

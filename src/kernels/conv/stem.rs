@@ -81,9 +81,9 @@ pub fn workgroup_bytes(s: &Stem, elem: DType, tile: Tile) -> usize {
 pub fn choose(s: &Stem, elem: DType, caps: &Caps) -> Option<Tile> {
     let fits = |t: &Tile| workgroup_bytes(s, elem, *t) <= caps.max_workgroup_bytes as usize;
     let many = ([[8, 8], [4, 8], [4, 4]].map(|hw| Tile::new(s, hw, 4, 2, caps))).into_iter();
-    let few = ([[4, 4], [2, 4], [2, 2]].map(|hw| Tile::new(s, hw, 2, 1, caps))).into_iter();
+    let mut few = ([[4, 4], [2, 4], [2, 2]].map(|hw| Tile::new(s, hw, 2, 1, caps))).into_iter();
     let busy = |t: &Tile| t.groups(s) * t.wg >= 256 * caps.parallel as usize;
-    many.filter(busy).find(fits).or(few.filter(fits).next())
+    many.filter(busy).find(fits).or_else(|| few.find(fits))
 }
 
 /// One dispatch.

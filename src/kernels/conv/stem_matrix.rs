@@ -23,7 +23,9 @@ pub struct Tile {
     /// Pixels of y of a workgroup; `w` is at most 16.
     pub h: usize,
     pub w: usize,
-    /// 32 times a divisor of `h`.
+    /// Blocks of 16 channels of y that a subgroup computes together, a divisor of `out / 16`.
+    pub across: usize,
+    /// 32 times a divisor of `h * out / 16 / across`.
     pub wg: usize,
 }
 
@@ -61,7 +63,21 @@ pub fn choose(s: &Stem, elem: DType, caps: &Caps) -> Option<Tile> {
     // The part of mid under 15 pixels is 31 wide: two blocks of 16.
     let across = s.out_map()[1].div_ceil(15).max(1);
     let w = s.out_map()[1].div_ceil(across).max(1);
-    let tiles = [(4, 128), (2, 64)].map(|(h, wg)| Tile { h, w, wg });
+    let blocks = s.out / 16;
+    let many = Tile {
+        h: 4,
+        w,
+        across: blocks,
+        wg: 128,
+    };
+    // Few images: more workgroups, and more of their subgroups have a part of y.
+    let few = Tile {
+        h: 2,
+        w,
+        across: 1,
+        wg: if blocks > 3 { 64 } else { 64 * blocks },
+    };
+    let tiles = [many, few];
     let fits = |t: &&Tile| workgroup_bytes(s, **t) <= caps.max_workgroup_bytes as usize;
     let busy = |t: &&Tile| t.groups(s) >= 2 * caps.parallel as usize;
     let fitting: Vec<&Tile> = tiles.iter().filter(fits).collect();
@@ -84,6 +100,7 @@ pub fn dispatch(s: &Stem, tile: Tile, binds: Binds, caps: &Caps) -> Dispatch {
             .set("OUT", s.out)
             .set("TILE_H", tile.h)
             .set("TILE_W", tile.w)
+            .set("ACROSS", tile.across)
             .set("WG", tile.wg),
         params: bytemuck::bytes_of(&Params {
             batch: s.batch as u32,
@@ -104,14 +121,14 @@ pub fn dispatch(s: &Stem, tile: Tile, binds: Binds, caps: &Caps) -> Dispatch {
 
 fn cases() -> Vec<Case> {
     let sizes = [
-        // batch, h, w, mid, out, tile h, tile w, invocations
-        (2, 32, 116, 24, 48, 4, 15, 128),
-        (1, 13, 7, 16, 32, 2, 2, 64),
-        (3, 3, 1, 8, 16, 2, 1, 64),
-        (1, 56, 56, 24, 48, 4, 14, 128),
-        (1, 30, 20, 8, 16, 2, 5, 32),
+        // batch, h, w, mid, out, tile h, tile w, blocks together, invocations
+        (2, 32, 116, 24, 48, 4, 15, 3, 128),
+        (1, 13, 7, 16, 32, 2, 2, 1, 128),
+        (3, 3, 1, 8, 16, 2, 1, 1, 64),
+        (1, 56, 56, 24, 48, 2, 14, 1, 192),
+        (1, 30, 20, 8, 16, 2, 5, 1, 32),
     ];
-    let one = |(batch, h, w, mid, out, th, tw, wg)| {
+    let one = |(batch, h, w, mid, out, th, tw, across, wg)| {
         let s = Stem {
             batch,
             h,
@@ -149,9 +166,15 @@ fn cases() -> Vec<Case> {
             }
         }
         let [oh, ow] = s.out_map();
+        let tile = Tile {
+            h: th,
+            w: tw,
+            across,
+            wg,
+        };
         Case {
             name: format!("{batch}x{h}x{w}"),
-            dispatch: dispatch(&s, Tile { h: th, w: tw, wg }, binds, &caps),
+            dispatch: dispatch(&s, tile, binds, &caps),
             arrays: vec![
                 Array::Elem(scaled(1, 3 * batch * h * w, 1.0)),
                 Array::Elem(w1),

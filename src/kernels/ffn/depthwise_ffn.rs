@@ -188,11 +188,12 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-fn reference<R: Real>(case: &Case, a: &[Vec<R>]) -> Vec<Vec<R>> {
+/// The reference of both kernels.
+pub(super) fn reference<R: Real>(case: &Case, a: &[Vec<R>]) -> Vec<Vec<R>> {
     let p: Params = case.params();
     let k = |name| case.variant().u32(name) as usize;
     let (c, hidden, h, w) = (k("CHANNELS"), k("HIDDEN"), k("IN_H"), k("IN_W"));
-    let (m, slices) = (p.m as usize, k("SLICES"));
+    let (m, slices) = (p.m as usize, k("SLICES").max(1));
     let parts: Vec<&[R]> = a[0].chunks(m * c).collect();
     let whole = |i: usize| -> R { parts.iter().map(|part| part[i]).sum() };
     let x: Vec<R> = match parts.as_slice() {

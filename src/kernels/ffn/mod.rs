@@ -1,3 +1,4 @@
 //! Feed-forward layers.
 
 pub mod depthwise_ffn;
+pub mod depthwise_ffn_matrix;
