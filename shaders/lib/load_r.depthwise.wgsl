@@ -6,10 +6,11 @@ fn load_r(row: u32, n4: u32) -> vec4<f32> {
   var sum = vec4<f32>(aux[9u * (N / 4u) + n4]);
   for (var ky = 0u; ky < 3u; ky += 1u) {
     for (var kx = 0u; kx < 3u; kx += 1u) {
-      if oy + ky - 1u < IN_H && ox + kx - 1u < IN_W {
-        let at = (row + ky * IN_W + kx - IN_W - 1u) * (N / 4u) + n4;
-        sum += vec4<f32>(r[at]) * vec4<f32>(aux[(ky * 3u + kx) * (N / 4u) + n4]);
-      }
+      // Not in a branch, so that all nine loads are in flight at once.
+      let inside = oy + ky - 1u < IN_H && ox + kx - 1u < IN_W;
+      let at = select(row, row + ky * IN_W + kx - IN_W - 1u, inside) * (N / 4u) + n4;
+      let tap = vec4<f32>(aux[(ky * 3u + kx) * (N / 4u) + n4]);
+      sum += select(vec4<f32>(), vec4<f32>(r[at]) * tap, inside);
     }
   }
   return sum;

@@ -46,6 +46,15 @@ impl Classifier {
         preprocess.crop = about.crop.unwrap_or(preprocess.crop);
         preprocess.mean = about.mean.unwrap_or(preprocess.mean);
         preprocess.std = about.std.unwrap_or(preprocess.std);
+        let sound = |v: &f32| v.is_finite() && *v != 0.0;
+        if !preprocess.mean.iter().all(|v| v.is_finite()) || !preprocess.std.iter().all(sound) {
+            return Err(Error::Weights(format!(
+                "{}: metadata `mean` {:?} and `std` {:?} cannot normalise pictures",
+                checkpoint.path().display(),
+                preprocess.mean,
+                preprocess.std
+            )));
+        }
         let labels = match checkpoint.metadata().get(labels::METADATA_KEY) {
             Some(text) => Labels::from_metadata(text)?,
             None => Labels::for_classes(config.classes),
@@ -84,11 +93,26 @@ impl Classifier {
             Some((_, logits)) => logits.to_f32(),
             None => return Err(Error::Plan("the model has no output".into())),
         };
+        if logits.iter().any(|v| !v.is_finite()) {
+            return Err(Error::Usage(format!(
+                "the model's scores are not finite in {}: its numbers leave the range; use --dtype f32, or other \
+                 weights",
+                self.vision.dtype()
+            )));
+        }
         let classes = self.vision.config().classes;
         Ok(logits
             .chunks(classes)
             .map(|row| self.best(row, k))
             .collect())
+    }
+
+    /// Loads what running `batch` pictures at once takes, so that the first run is as fast as the next.
+    ///
+    /// # Errors
+    /// What loading returns.
+    pub fn warm(&mut self, batch: usize) -> Result<()> {
+        self.vision.warm(batch, Outputs::logits())
     }
 
     fn best(&self, logits: &[f32], k: usize) -> Vec<Prediction> {

@@ -1,7 +1,19 @@
 //! Loops over plans: a model on a device, pictures in, labels out.
 
+#[cfg(feature = "images")]
+pub mod attention;
 mod classifier;
+#[cfg(feature = "images")]
+mod feed;
+mod model;
+pub mod profile;
+pub mod support;
 mod vision;
 
 pub use classifier::{Classifier, Prediction};
+#[cfg(feature = "images")]
+pub use feed::{Fed, feed};
+pub use model::embedded;
+#[cfg(feature = "cli")]
+pub use model::find;
 pub use vision::Vision;

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::io::Checkpoint;
 use crate::models::efficientvit::{Config, EfficientViT, Outputs, fits, reader};
 use crate::plan::{Options, Plan};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -49,6 +49,11 @@ impl Vision {
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The element type that it runs in.
+    pub fn dtype(&self) -> DType {
+        self.options.dtype
     }
 
     /// Goes on with another device, as after [`Error::DeviceLost`]. Weights are loaded again when needed.
@@ -105,6 +110,18 @@ impl Vision {
         (names.into_iter().enumerate())
             .map(|(i, name)| Ok((name, stack(parts.iter().map(|p| &p[i]))?)))
             .collect()
+    }
+
+    /// Loads the plans that [`Vision::run`] takes for `batch` images.
+    ///
+    /// # Errors
+    /// What loading returns.
+    pub fn warm(&mut self, batch: usize, outputs: Outputs) -> Result<()> {
+        let mut left = batch;
+        while left > 0 {
+            left -= self.load_at_most(left, outputs)?.1;
+        }
+        Ok(())
     }
 
     /// The plan for `batch` images, or for as many as the device takes at once.

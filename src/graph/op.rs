@@ -64,8 +64,16 @@ pub trait Op: fmt::Debug + Send + Sync {
 /// An input of an op being lowered: a view of a buffer, or of a weight not yet laid out.
 #[derive(Clone, Debug)]
 pub enum Operand {
-    Buffer { arg: Arg, layout: Layout },
-    Weight { weight: Weight, layout: Layout },
+    Buffer {
+        arg: Arg,
+        layout: Layout,
+        /// The value is the sum of as many parts, each laid out the same, one after the other; usually 1.
+        parts: usize,
+    },
+    Weight {
+        weight: Weight,
+        layout: Layout,
+    },
 }
 
 impl Operand {
@@ -92,8 +100,10 @@ pub trait Memory {
     fn scratch(&mut self, len: usize) -> Arg;
     /// A constant made of `packs`, one after the other.
     fn constant(&mut self, packs: Vec<Pack>) -> Arg;
-    /// `operand` in row-major order from offset 0: itself, or a copy, which the plan shows.
+    /// `operand` in one part, in row-major order from offset 0: itself, or a copy, which the plan shows.
     fn contiguous(&mut self, operand: &Operand) -> Result<Arg>;
+    /// `operand` in one part: itself, or the sum of its parts, which the plan shows.
+    fn whole(&mut self, operand: &Operand) -> Result<Operand>;
     fn push(&mut self, dispatch: Dispatch);
 }
 
@@ -104,6 +114,8 @@ pub struct Lower<'a> {
     pub inputs: Vec<Operand>,
     /// The result's buffer, in row-major order of `shape`.
     pub output: Arg,
+    /// Another buffer that holds the result in so many parts, where the op sets it.
+    pub in_parts: Option<(Arg, usize)>,
     pub shape: Vec<usize>,
     pub memory: &'a mut dyn Memory,
 }
@@ -115,13 +127,25 @@ impl Lower<'_> {
     }
 
     /// Input `i` as it lies: its buffer, and its layout there. A weight is laid out in row-major order.
-    pub fn strided(&mut self, i: usize) -> (Arg, Layout) {
-        match &self.inputs[i] {
-            Operand::Buffer { arg, layout } => (*arg, layout.clone()),
+    pub fn strided(&mut self, i: usize) -> Result<(Arg, Layout)> {
+        match self.memory.whole(&self.inputs[i])? {
+            Operand::Buffer { arg, layout, .. } => Ok((arg, layout)),
             Operand::Weight { weight, layout } => {
-                let arg = self.memory.constant(vec![Pack::new(weight, layout)]);
-                (arg, Layout::contiguous(&layout.shape))
+                let arg = self.memory.constant(vec![Pack::new(&weight, &layout)]);
+                Ok((arg, Layout::contiguous(&layout.shape)))
             }
+        }
+    }
+
+    /// Input `i` in row-major order from offset 0, in as many parts as it comes in.
+    pub fn parts(&mut self, i: usize) -> Result<(Arg, usize)> {
+        match &self.inputs[i] {
+            Operand::Buffer { arg, layout, parts }
+                if layout.is_contiguous() && layout.offset == 0 =>
+            {
+                Ok((*arg, *parts))
+            }
+            _ => Ok((self.contiguous(i)?, 1)),
         }
     }
 
@@ -129,7 +153,7 @@ impl Lower<'_> {
     pub fn contiguous(&mut self, i: usize) -> Result<Arg> {
         match self.inputs[i].clone() {
             operand @ Operand::Buffer { .. } => self.memory.contiguous(&operand),
-            Operand::Weight { .. } => Ok(self.strided(i).0),
+            Operand::Weight { .. } => Ok(self.strided(i)?.0),
         }
     }
 
@@ -164,5 +188,22 @@ impl Lower<'_> {
             let out = *l.shape.first()?;
             l.reshape(&[out, l.len() / out])?.permute(&[1, 0]).ok()
         })
+    }
+
+    /// The size of dimension `axis` of input `i`.
+    pub fn shape_of(&self, i: usize, axis: usize) -> usize {
+        self.layout(i).shape[axis]
+    }
+
+    /// The constants of inputs `i`, a weight [out, in…] taken as [in…, out], and `i + 1`, its bias.
+    ///
+    /// # Errors
+    /// As [`Lower::pack`].
+    pub fn product_weights(&mut self, i: usize) -> Result<(Arg, Arg)> {
+        let (weight, bias) = (self.pack_transposed(i)?, self.pack_plain(i + 1)?);
+        Ok((
+            self.memory.constant(vec![weight]),
+            self.memory.constant(vec![bias]),
+        ))
     }
 }

@@ -95,6 +95,8 @@ pub struct Pack {
     pub layout: Layout,
     /// The shape it is padded to, no smaller than the view's in any dimension.
     pub padded: Vec<usize>,
+    /// Zeros after it.
+    pub tail: usize,
 }
 
 impl PartialEq for Pack {
@@ -102,6 +104,7 @@ impl PartialEq for Pack {
         self.weight.name == other.weight.name
             && self.layout == other.layout
             && self.padded == other.padded
+            && self.tail == other.tail
     }
 }
 
@@ -112,12 +115,13 @@ impl Pack {
             weight: weight.clone(),
             layout: layout.clone(),
             padded: layout.shape.clone(),
+            tail: 0,
         }
     }
 
     /// Elements, padding included.
     pub fn len(&self) -> usize {
-        self.padded.iter().product()
+        self.padded.iter().product::<usize>() + self.tail
     }
 
     pub fn is_empty(&self) -> bool {
@@ -126,7 +130,7 @@ impl Pack {
 
     /// The packed elements, given the weight's values.
     pub fn fill(&self, values: &[f32]) -> Vec<f32> {
-        if self.padded == self.layout.shape {
+        if self.padded == self.layout.shape && self.tail == 0 {
             return self.layout.indices().map(|i| values[i]).collect();
         }
         let mut out = vec![0.0; self.len()];

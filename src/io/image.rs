@@ -15,9 +15,12 @@
 //! Pillow's, whose rounding may differ.
 
 use super::preprocess::Picture;
+use super::write_atomically;
 use crate::error::{Error, Result};
 use ::image::metadata::Orientation;
-use ::image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use ::image::{
+    DynamicImage, ImageDecoder, ImageEncoder, ImageError, ImageFormat, ImageReader, Limits,
+};
 use std::io::{Cursor, Read};
 use std::path::Path;
 
@@ -73,6 +76,25 @@ impl Picture {
         format(bytes)
             .and_then(|format| decode(bytes, format))
             .map_err(|message| Error::file(name, message))
+    }
+
+    /// Writes the picture to `path` as PNG, whole or not at all.
+    ///
+    /// # Errors
+    /// As [`write_atomically`].
+    pub fn save_png(&self, path: &Path) -> Result<()> {
+        let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let (width, height) = (side(self.width()), side(self.height()));
+        write_atomically(path, |file| {
+            ::image::codecs::png::PngEncoder::new(file)
+                .write_image(
+                    self.pixels(),
+                    width,
+                    height,
+                    ::image::ExtendedColorType::Rgb8,
+                )
+                .map_err(std::io::Error::other)
+        })
     }
 }
 

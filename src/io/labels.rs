@@ -1,7 +1,9 @@
 //! What the classes of a classifier are called.
 //!
 //! The ImageNet names in `assets/imagenet_classes.txt` are torchvision's `_IMAGENET_CATEGORIES` (torchvision 0.29,
-//! `torchvision/models/_meta.py`), under the BSD 3-clause licence in `assets/imagenet_classes.LICENSE`.
+//! `torchvision/models/_meta.py`), under the BSD 3-clause licence in `assets/imagenet_classes.LICENSE`. The WordNet
+//! ids of the same classes in `assets/imagenet_synsets.txt` are timm 1.0.31's `timm/data/_info/imagenet_synsets.txt`,
+//! under the Apache 2.0 licence in `assets/imagenet_synsets.LICENSE`.
 
 use crate::error::{Error, Result};
 use std::borrow::Cow;
@@ -18,6 +20,16 @@ static IMAGENET: LazyLock<Vec<&str>> = LazyLock::new(|| {
 /// The names of the 1,000 classes of ImageNet-1k, in the order of the public checkpoints.
 pub fn imagenet() -> &'static [&'static str] {
     &IMAGENET
+}
+
+/// The class of ImageNet-1k that WordNet numbers `id`, as in `n01440764`.
+pub fn synset(id: &str) -> Option<usize> {
+    // Sorted: ImageNet's classes are in the order of their synsets.
+    static SYNSETS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+        let text = include_str!("../../assets/imagenet_synsets.txt");
+        text.lines().collect()
+    });
+    SYNSETS.binary_search(&id).ok()
 }
 
 /// The names of a classifier's classes.

@@ -3,6 +3,7 @@
 //! Nothing here knows a model or a device. Whatever a file holds, reading it ends in a value or in one clear line.
 
 mod checkpoint;
+pub mod folder;
 mod header;
 #[cfg(feature = "cli")]
 pub mod hub;

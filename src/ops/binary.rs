@@ -25,8 +25,8 @@ impl Op for Binary {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
-        let (a, a_layout) = lower.strided(0);
-        let (b, b_layout) = lower.strided(1);
+        let (a, a_layout) = lower.strided(0)?;
+        let (b, b_layout) = lower.strided(1)?;
         let binds = Binds {
             a,
             b,

@@ -112,8 +112,12 @@ impl Op for Fused {
         let Some(choice) = fused::choose(lower.caps, lower.dtype, &shape) else {
             return Ok(false);
         };
-        let packed = fused::packing(&shape, &choice)
-            .map(|parts| parts.into_iter().map(|(part, shape)| self.pack(lower, part, &shape)).collect());
+        let packed = fused::packing(&shape, &choice).map(|parts| {
+            parts
+                .into_iter()
+                .map(|(part, shape)| self.pack(lower, part, &shape))
+                .collect()
+        });
         let [weights, biases]: [Result<Vec<Pack>>; 2] = packed;
         let x = lower.contiguous(0)?;
         let heads_out = match choice.project {
@@ -132,12 +136,18 @@ impl Op for Fused {
             return Ok(true);
         }
         let project = 2 + 4 * heads;
-        let (weight, bias) = (lower.pack_transposed(project)?, lower.pack_plain(project + 1)?);
+        let (weight, bias) = (
+            lower.pack_transposed(project)?,
+            lower.pack_plain(project + 1)?,
+        );
         let p = Product {
             m: batch * h * w,
             n: c,
             k: c,
-            load: Load::Rows { stride: c, offset: 0 },
+            load: Load::Rows {
+                stride: c,
+                offset: 0,
+            },
             residual: Residual::Rows,
             activation: "none",
         };

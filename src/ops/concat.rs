@@ -35,7 +35,7 @@ impl Op for Concat {
         let axis = lower.shape.len() - 1;
         let mut start = 0;
         for i in 0..lower.inputs.len() {
-            let (x, layout) = lower.strided(i);
+            let (x, layout) = lower.strided(i)?;
             let len = layout.shape[axis];
             let part = whole.slice(axis, start, len)?.four()?;
             start += len;

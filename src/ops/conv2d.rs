@@ -58,7 +58,7 @@ impl Conv2d {
         let weight = lower.memory.constant(vec![taps]);
         let bias = lower.pack_plain(2)?;
         let bias = lower.memory.constant(vec![bias]);
-        let (x, layout) = lower.strided(0);
+        let (x, layout) = lower.strided(0)?;
         let y = lower.output;
         let d = if depthwise_like {
             let (x, layout) = match layout.strides[3] {
@@ -122,7 +122,7 @@ impl Op for Conv2d {
                     stride: self.stride,
                     pad: self.padding,
                 };
-                let (arg, _) = lower.strided(0);
+                let (arg, _) = lower.strided(0)?;
                 // Patches run over (ky, kx, channel); the weight's own order is (out, channel, ky, kx).
                 let w = lower.pack(1, |l| l.permute(&[2, 3, 1, 0]).ok())?;
                 push_product(lower, arg, load, m, w, self.epilogue)?;

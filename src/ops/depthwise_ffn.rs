@@ -59,26 +59,40 @@ impl Op for FusedDepthwiseFfn {
         if lower.layout(1).shape[2] != 3 || !c.is_multiple_of(16) {
             return Ok(false);
         }
-        let x = lower.contiguous(0)?;
         let taps = lower.pack(1, |l| l.reshape(&[c, 9])?.permute(&[1, 0]).ok())?;
         let depthwise = vec![taps, lower.pack_plain(2)?];
         let aux = lower.memory.constant(depthwise);
         let (w1, b1) = (lower.pack_transposed(3)?, lower.pack_plain(4)?);
         let (w2, b2) = (lower.pack_transposed(5)?, lower.pack_plain(6)?);
-        let f = fused::Ffn {
+        let (mut x, parts) = lower.parts(0)?;
+        let mut f = fused::Ffn {
             tokens,
             map: [h, w],
             c,
             hidden,
+            parts,
         };
-        let enough = tokens.div_ceil(16) >= lower.caps.parallel as usize;
-        if enough && let Some(tile) = fused::choose(&f, lower.dtype, lower.caps) {
+        let mut tile = fused::choose(&f, lower.dtype, lower.caps);
+        if tile.is_none() && parts > 1 {
+            x = lower.contiguous(0)?;
+            f.parts = 1;
+            tile = fused::choose(&f, lower.dtype, lower.caps);
+        }
+        if let Some(tile) = tile {
+            let y = match tile.slices {
+                1 => lower.output,
+                n => {
+                    let parts = lower.memory.scratch(n * tokens * c);
+                    lower.in_parts = Some((parts, n));
+                    parts
+                }
+            };
             let binds = fused::Binds {
                 x,
                 taps: aux,
                 w: lower.memory.constant(vec![w1, w2]),
                 bias: lower.memory.constant(vec![b1, b2]),
-                y: lower.output,
+                y,
             };
             let d = fused::dispatch(&f, lower.dtype, tile, binds, lower.caps);
             lower.memory.push(d);
@@ -97,7 +111,10 @@ impl Op for FusedDepthwiseFfn {
             m: tokens,
             n: c,
             k: hidden,
-            load: Load::Rows { stride: hidden, offset: 0 },
+            load: Load::Rows {
+                stride: hidden,
+                offset: 0,
+            },
             residual: Residual::Depthwise { map: [h, w] },
             activation: Fused::default().activation(),
         };

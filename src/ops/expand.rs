@@ -2,6 +2,8 @@
 
 use crate::error::Result;
 use crate::graph::{Lower, Op, Value};
+use crate::kernels::conv::expand_depthwise;
+use crate::kernels::matmul::{Load, Operands, Product, Residual, product};
 use crate::ops::Conv;
 
 /// 1×1 to four times the width, 3×3 depthwise of stride 2, squeeze-excite, 1×1 to the next stage's width.
@@ -60,7 +62,79 @@ impl Op for PatchMerging {
         }
     }
 
-    fn lower(&self, _lower: &mut Lower<'_>) -> Result<bool> {
-        Ok(false)
+    fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
+        let [batch, h, w, narrow] = super::dims(lower.layout(0))?;
+        let (wide, squeezed, out) = (lower.shape_of(1, 0), lower.shape_of(5, 0), lower.shape[3]);
+        let fours = [narrow, wide, squeezed, out]
+            .iter()
+            .all(|n| n.is_multiple_of(4));
+        let e = expand_depthwise::Expand {
+            batch,
+            map: [h, w],
+            k: narrow,
+            n: wide,
+        };
+        let Some(tile) = expand_depthwise::choose(&e, lower.dtype, lower.caps).filter(|_| fours)
+        else {
+            return Ok(false);
+        };
+        let [oh, ow] = e.out_map();
+        let parts = tile.parts(&e);
+        let x = lower.contiguous(0)?;
+        let taps = lower.pack(3, |l| l.reshape(&[wide, 9])?.permute(&[1, 0]).ok())?;
+        let taps = vec![taps, lower.pack_plain(4)?];
+        let (weight, bias) = lower.product_weights(1)?;
+        let binds = expand_depthwise::Binds {
+            x,
+            w: weight,
+            b: bias,
+            taps: lower.memory.constant(taps),
+            d: lower.memory.scratch(batch * oh * ow * wide),
+            m: lower.memory.scratch(batch * parts * wide),
+        };
+        let d = expand_depthwise::dispatch(&e, lower.dtype, tile, binds, lower.caps);
+        lower.memory.push(d);
+        let (squeezed_out, gate) = (
+            lower.memory.scratch(batch * squeezed),
+            lower.memory.scratch(batch * wide),
+        );
+        let mean = Load::Mean {
+            positions: parts,
+            over: 1,
+        };
+        let rows = Load::Rows {
+            stride: squeezed,
+            offset: 0,
+        };
+        let gated = Load::Gated { positions: oh * ow };
+        let plain = |m, n, k, load, activation| Product {
+            m,
+            n,
+            k,
+            load,
+            residual: Residual::None,
+            activation,
+        };
+        let squeeze = plain(batch, squeezed, wide, mean, "relu");
+        let excite = plain(batch, wide, squeezed, rows, "sigmoid");
+        let project = plain(batch * oh * ow, out, wide, gated, "none");
+        for (p, x, aux, weights, y) in [
+            (squeeze, binds.m, None, 5, squeezed_out),
+            (excite, squeezed_out, None, 7, gate),
+            (project, binds.d, Some(gate), 9, lower.output),
+        ] {
+            let (w, bias) = lower.product_weights(weights)?;
+            let at = Operands {
+                x,
+                aux,
+                w,
+                bias,
+                r: None,
+                y,
+            };
+            let d = product(&p, lower.dtype, at, lower.caps);
+            lower.memory.push(d);
+        }
+        Ok(true)
     }
 }

@@ -88,7 +88,7 @@ pub(super) fn push_product(
 
 /// Input 0, [..., k], as rows that a product can read: its buffer, and how.
 pub(super) fn rows(lower: &mut Lower<'_>) -> Result<(crate::shader::Arg, Load)> {
-    let (arg, layout) = lower.strided(0);
+    let (arg, layout) = lower.strided(0)?;
     let k = layout.shape.last().copied().unwrap_or(1);
     let flat = layout.reshape(&[layout.len() / k.max(1), k]);
     if let Some(flat) = flat.filter(by_fours) {

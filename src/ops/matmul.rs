@@ -26,8 +26,8 @@ impl Op for Matmul {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
-        let (a, a_layout) = lower.strided(0);
-        let (w, w_layout) = lower.strided(1);
+        let (a, a_layout) = lower.strided(0)?;
+        let (w, w_layout) = lower.strided(1)?;
         let binds = Binds {
             a,
             w,

@@ -24,7 +24,7 @@ impl Op for MeanPixels {
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
         let [batch, h, w, c] = super::dims(lower.layout(0))?;
         let flat = [batch, h * w, c];
-        let (x, layout) = lower.strided(0);
+        let (x, layout) = lower.strided(0)?;
         let (x, layout) = match layout.reshape(&flat) {
             Some(l) => (x, l),
             None => (
@@ -33,7 +33,13 @@ impl Op for MeanPixels {
             ),
         };
         let binds = Binds { x, y: lower.output };
-        let d = mean::dispatch(lower.dtype, &layout, binds, lower.caps);
+        let d = mean::dispatch(
+            lower.dtype,
+            &layout,
+            1.0 / (h * w) as f32,
+            binds,
+            lower.caps,
+        );
         lower.memory.push(d);
         Ok(true)
     }

@@ -3,8 +3,9 @@
 
 use crate::error::Result;
 use crate::graph::{Lower, Op, Value};
-use crate::kernels::conv::stem::{self, Binds};
+use crate::kernels::conv::{stem, stem_matrix};
 use crate::ops::Conv;
+use crate::tensor::Layout;
 
 /// Four 3×3 convolutions of stride 2, ReLU between them.
 #[derive(Clone, Debug)]
@@ -25,7 +26,9 @@ impl Stem {
             g.weight(&b.weight),
             g.weight(&b.bias),
         ];
-        let x = g.fused(FirstTwo, &inputs, || images.conv2d(a).relu().conv2d(b).relu());
+        let x = g.fused(FirstTwo, &inputs, || {
+            images.conv2d(a).relu().conv2d(b).relu()
+        });
         x.conv2d(c).relu().conv2d(d)
     }
 }
@@ -59,16 +62,52 @@ impl Op for FirstTwo {
             mid: middle,
             out,
         };
-        let tile = stem::choose(&shape, lower.dtype, lower.caps);
-        let Some(tile) = tile.filter(|_| dense) else {
+        if !dense {
+            return Ok(false);
+        }
+        let (x, _) = lower.strided(0)?;
+        // [out, in, ky, kx] → [ky, kx, in, out].
+        let taps = |l: &Layout| l.permute(&[2, 3, 1, 0]).ok();
+        let biases = [lower.pack_plain(2)?, lower.pack_plain(4)?];
+        let [b1, b2] = biases.map(|pack| lower.memory.constant(vec![pack]));
+        let y = lower.output;
+        if let Some(tile) = stem_matrix::choose(&shape, lower.dtype, lower.caps) {
+            let (first, [_, depth, _]) = stem_matrix::weight_shapes(&shape);
+            let mut w1 = lower.pack(1, taps)?;
+            w1.padded = first.to_vec();
+            let row = |ky: usize| {
+                let mut row = lower.pack(3, |l| taps(l)?.slice(0, ky, 1).ok())?;
+                row.tail = (depth - 3 * middle) * out;
+                Ok(row)
+            };
+            let w2 = (0..3).map(row).collect::<Result<Vec<_>>>()?;
+            let w1 = lower.memory.constant(vec![w1]);
+            let w2 = lower.memory.constant(w2);
+            let binds = stem_matrix::Binds {
+                x,
+                w1,
+                b1,
+                w2,
+                b2,
+                y,
+            };
+            let d = stem_matrix::dispatch(&shape, tile, binds, lower.caps);
+            lower.memory.push(d);
+            return Ok(true);
+        }
+        let Some(tile) = stem::choose(&shape, lower.dtype, lower.caps) else {
             return Ok(false);
         };
-        // [out, in, ky, kx] → [ky, kx, in, out].
-        let taps = |l: &crate::tensor::Layout| l.permute(&[2, 3, 1, 0]).ok();
-        let weights = [lower.pack(1, taps)?, lower.pack_plain(2)?, lower.pack(3, taps)?, lower.pack_plain(4)?];
-        let [w1, b1, w2, b2] = weights.map(|pack| lower.memory.constant(vec![pack]));
-        let (x, _) = lower.strided(0);
-        let binds = Binds { x, w1, b1, w2, b2, y: lower.output };
+        let weights = [lower.pack(1, taps)?, lower.pack(3, taps)?];
+        let [w1, w2] = weights.map(|pack| lower.memory.constant(vec![pack]));
+        let binds = stem::Binds {
+            x,
+            w1,
+            b1,
+            w2,
+            b2,
+            y,
+        };
         let d = stem::dispatch(&shape, lower.dtype, tile, binds, lower.caps);
         lower.memory.push(d);
         Ok(true)

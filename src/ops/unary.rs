@@ -17,7 +17,7 @@ impl Op for Unary {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
-        let (x, layout) = lower.strided(0);
+        let (x, layout) = lower.strided(0)?;
         let binds = Binds { x, y: lower.output };
         let layout = layout.four()?;
         let d = unary::dispatch(self.0.name(), lower.dtype, &layout, binds, lower.caps);

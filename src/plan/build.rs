@@ -4,6 +4,7 @@ use super::{Buffer, Plan, Port, Role, Step, slots};
 use crate::error::{Error, Result};
 use crate::graph::{Activation, Epilogue, Finished, Id, Kind, Lower, Memory, Op, Operand, Pack};
 use crate::kernels::elementwise::copy;
+use crate::kernels::reduce::mean;
 use crate::shader::{Arg, Caps, Dispatch};
 use crate::tensor::{DType, Layout};
 use std::collections::HashMap;
@@ -35,6 +36,7 @@ impl Plan {
             options,
             uses: uses(graph),
             values: HashMap::new(),
+            sums: HashMap::new(),
             plan: Plan {
                 dtype: options.dtype,
                 steps: Vec::new(),
@@ -106,6 +108,8 @@ struct Builder<'a> {
     options: &'a Options,
     uses: Vec<usize>,
     values: HashMap<Id, Operand>,
+    /// Sums of buffers that came in parts.
+    sums: HashMap<Arg, Arg>,
     plan: Plan,
     /// The op and the scope that dispatches are pushed for.
     at: (&'static str, String),
@@ -127,7 +131,11 @@ impl Builder<'_> {
                     buffer: arg.0,
                     layout: layout.clone(),
                 });
-                Operand::Buffer { arg, layout }
+                Operand::Buffer {
+                    arg,
+                    layout,
+                    parts: 1,
+                }
             }
             Kind::Weight(weight) => Operand::Weight {
                 weight: weight.clone(),
@@ -144,7 +152,11 @@ impl Builder<'_> {
                         let layout = view.of(&Layout::contiguous(&shape)).ok_or_else(|| {
                             Error::Plan(format!("{view:?} of {shape:?} is no view"))
                         })?;
-                        Operand::Buffer { arg, layout }
+                        Operand::Buffer {
+                            arg,
+                            layout,
+                            parts: 1,
+                        }
                     }
                 }
             }
@@ -240,22 +252,23 @@ impl Builder<'_> {
         };
         self.at = (op.name(), scope);
         let (caps, dtype) = (self.caps, self.options.dtype);
-        let lowered = op.lower(&mut Lower {
+        let mut lower = Lower {
             caps,
             dtype,
             inputs: operands,
             output,
+            in_parts: None,
             shape,
             memory: self,
-        })?;
+        };
+        let lowered = op.lower(&mut lower)?;
+        let (arg, parts) = lower.in_parts.unwrap_or((output, 1));
         if lowered {
-            return Ok(Some(Operand::Buffer {
-                arg: output,
-                layout,
-            }));
+            return Ok(Some(Operand::Buffer { arg, layout, parts }));
         }
         self.plan.steps.truncate(before.0);
         self.plan.buffers.truncate(before.1);
+        self.sums.retain(|_, sum| sum.0 < before.1);
         Ok(None)
     }
 
@@ -271,8 +284,8 @@ impl Builder<'_> {
 
     fn output(&mut self, name: &str, operand: &Operand) -> Result<()> {
         let in_slot = |b: &Buffer| matches!(b.role, Role::Slot(_));
-        let (arg, layout) = match operand {
-            Operand::Buffer { arg, layout } if in_slot(&self.plan.buffers[arg.0]) => {
+        let (arg, layout) = match &self.whole(operand)? {
+            Operand::Buffer { arg, layout, .. } if in_slot(&self.plan.buffers[arg.0]) => {
                 (*arg, layout.clone())
             }
             _ => {
@@ -287,6 +300,14 @@ impl Builder<'_> {
             layout,
         });
         Ok(())
+    }
+}
+
+fn sum_of(arg: Arg, layout: &Layout) -> Operand {
+    Operand::Buffer {
+        arg,
+        layout: layout.clone(),
+        parts: 1,
     }
 }
 
@@ -305,23 +326,40 @@ impl Memory for Builder<'_> {
     }
 
     fn contiguous(&mut self, operand: &Operand) -> Result<Arg> {
-        match operand {
-            Operand::Buffer { arg, layout } if layout.is_contiguous() && layout.offset == 0 => {
-                Ok(*arg)
+        match self.whole(operand)? {
+            Operand::Buffer { arg, layout, .. } if layout.is_contiguous() && layout.offset == 0 => {
+                Ok(arg)
             }
-            Operand::Buffer { arg, layout } => {
-                let (to, _) = self.buffer(&layout.shape, Role::Slot(usize::MAX));
-                let dense = Layout::contiguous(&layout.shape);
+            Operand::Buffer { arg, layout, .. } => {
+                let (to, dense) = self.buffer(&layout.shape, Role::Slot(usize::MAX));
                 let (x, y) = (layout.four()?, dense.four()?);
-                let binds = copy::Binds { x: *arg, y: to };
+                let binds = copy::Binds { x: arg, y: to };
                 let d = copy::dispatch(self.options.dtype, &x, &y, binds, self.caps);
                 self.push(d);
                 Ok(to)
             }
             Operand::Weight { weight, layout } => {
-                Ok(self.constant(vec![Pack::new(weight, layout)]))
+                Ok(self.constant(vec![Pack::new(&weight, &layout)]))
             }
         }
+    }
+
+    fn whole(&mut self, operand: &Operand) -> Result<Operand> {
+        let (arg, layout, parts) = match operand {
+            Operand::Buffer { arg, layout, parts } if *parts > 1 => (*arg, layout, *parts),
+            _ => return Ok(operand.clone()),
+        };
+        if let Some(&sum) = self.sums.get(&arg) {
+            return Ok(sum_of(sum, layout));
+        }
+        let len = self.plan.buffers[arg.0].len / parts;
+        let (sum, _) = self.buffer(&[len], Role::Slot(usize::MAX));
+        let x = Layout::contiguous(&[1, parts, len]);
+        let binds = mean::Binds { x: arg, y: sum };
+        let d = mean::dispatch(self.options.dtype, &x, 1.0, binds, self.caps);
+        self.push(d);
+        self.sums.insert(arg, sum);
+        Ok(sum_of(sum, layout))
     }
 
     fn push(&mut self, dispatch: Dispatch) {

@@ -2,7 +2,9 @@
 
 pub mod depthwise;
 pub mod direct;
+pub mod expand_depthwise;
 pub mod stem;
+pub mod stem_matrix;
 
 /// A square filter, and what follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

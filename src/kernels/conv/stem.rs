@@ -202,27 +202,32 @@ fn conv<R: Real>(
     y
 }
 
+/// Both convolutions of images `x` in the simplest form, with weights [tap, channel, out] and biases.
+pub(super) fn both<R: Real>(
+    s: &Stem,
+    x: &[R],
+    first: (&[R], &[R]),
+    second: (&[R], &[R]),
+    elem: DType,
+) -> Vec<R> {
+    let half = [s.h.div_ceil(2), s.w.div_ceil(2)];
+    let y = x.chunks(3 * s.h * s.w).flat_map(|image| {
+        let pixel = |y, x, c| image[(c * s.h + y) * s.w + x];
+        let mid = conv(pixel, ([s.h, s.w], 3, s.mid), first, elem);
+        let pixel = |y, x, c| mid[(y * half[1] + x) * s.mid + c];
+        conv(pixel, (half, s.mid, s.out), second, elem)
+    });
+    y.collect()
+}
+
 fn reference<R: Real>(case: &Case, a: &[Vec<R>]) -> Vec<Vec<R>> {
     let p: Params = case.params();
-    let (h, w) = (p.h as usize, p.w as usize);
-    let (mid, out) = (
-        case.variant().u32("MID") as usize,
-        case.variant().u32("OUT") as usize,
-    );
-    let half = [h.div_ceil(2), w.div_ceil(2)];
-    let y = a[0].chunks(3 * h * w).flat_map(|image| {
-        let first = conv(
-            |y, x, c| image[(c * h + y) * w + x],
-            ([h, w], 3, mid),
-            (&a[1], &a[2]),
-            case.elem(),
-        );
-        conv(
-            |y, x, c| first[(y * half[1] + x) * mid + c],
-            (half, mid, out),
-            (&a[3], &a[4]),
-            case.elem(),
-        )
-    });
-    vec![y.collect()]
+    let s = Stem {
+        batch: p.batch as usize,
+        h: p.h as usize,
+        w: p.w as usize,
+        mid: case.variant().u32("MID") as usize,
+        out: case.variant().u32("OUT") as usize,
+    };
+    vec![both(&s, &a[0], (&a[1], &a[2]), (&a[3], &a[4]), case.elem())]
 }

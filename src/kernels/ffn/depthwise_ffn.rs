@@ -28,6 +28,8 @@ pub struct Ffn {
     pub c: usize,
     /// A multiple of 16.
     pub hidden: usize,
+    /// Parts that x comes in: it is their sum.
+    pub parts: usize,
 }
 
 /// How a workgroup goes about it.
@@ -36,35 +38,64 @@ pub struct Tile {
     /// Tokens of a workgroup: a multiple of 4, of 16 with `coop`.
     pub rows: usize,
     pub wg: usize,
+    /// Workgroups that share the hidden channels of the same tokens; y comes in as many parts.
+    pub slices: usize,
     /// Matrix units instead of scalar multiply-adds; only in f16.
     pub coop: bool,
 }
 
 /// Bytes of workgroup memory that a workgroup takes.
 pub fn workgroup_bytes(f: &Ffn, elem: DType, tile: Tile) -> usize {
-    let tokens = tile.rows * (f.c + f.hidden + 16) * elem.bytes();
+    let tokens = tile.rows * (f.c + f.hidden / tile.slices + 16) * elem.bytes();
+    let span = match f.parts {
+        1 => 16,
+        _ => (tile.rows + 2 * (f.map[1] + 1)) * f.c * elem.bytes(),
+    };
     let out = if tile.coop { tile.wg / 32 * 1024 } else { 0 };
-    tokens + out
+    tokens + span + out
 }
 
 /// The tile that suits the size on this adapter, or nothing where not even four tokens fit its workgroup memory.
+/// With few tokens, the hidden channels are shared among several workgroups.
 pub fn choose(f: &Ffn, elem: DType, caps: &Caps) -> Option<Tile> {
-    let most = caps.max_invocations as usize;
-    let wg = most.min(256);
+    let wg = (caps.max_invocations as usize).min(256);
     let square = caps.coop.is_some_and(|s| (s.m, s.n, s.k) == (16, 16, 16));
+    let coop = square && elem == DType::F16 && caps.subgroup_max == 32;
     let fits = |t: &Tile| workgroup_bytes(f, elem, *t) <= caps.max_workgroup_bytes as usize;
-    // Half as many workgroups as the adapter runs at once is better than reading the weights twice as often.
-    let enough = |rows: usize| 2 * f.tokens.div_ceil(rows) >= caps.parallel as usize;
-    let coop = (square && elem == DType::F16 && caps.subgroups && caps.subgroup_max == 32)
-        .then_some([32, 16].map(|rows| (rows, true)));
-    let scalar = [32, 16, 8, 4].map(|rows| (rows, false));
-    let tiles: Vec<Tile> = (coop.into_iter().flatten().chain(scalar))
-        .map(|(rows, coop)| Tile { rows, wg, coop })
-        .filter(fits)
-        .collect();
-    let busy = tiles.iter().find(|t| enough(t.rows));
-    busy.or(tiles.last()).copied()
+    let busy = caps.parallel as usize;
+    let enough = |rows: usize| 2 * f.tokens.div_ceil(rows) >= busy;
+    let rows = [32, 16, 8, 4];
+    let tile = |rows, slices, coop| Tile {
+        rows,
+        wg,
+        slices,
+        coop,
+    };
+    let whole: Vec<Tile> = (coop
+        .then_some([32, 16].map(|r| tile(r, 1, true)))
+        .into_iter())
+    .flatten()
+    .chain(rows.map(|r| tile(r, 1, false)))
+    .filter(fits)
+    .collect();
+    if f.parts == 1
+        && let Some(t) = whole.iter().find(|t| enough(t.rows))
+    {
+        return Some(*t);
+    }
+    // A slice of 32 to 96 hidden channels: as many as make the adapter busy, yet few parts to sum.
+    let wide = if coop { 16 } else { 4 };
+    let rows = 16;
+    let most = (busy / f.tokens.div_ceil(rows)).clamp(1, MOST_PARTS);
+    let slices = (1..=most)
+        .rev()
+        .find(|n| f.hidden.is_multiple_of(n * wide) && f.hidden / n >= 32);
+    let few = slices.map(|n| tile(rows, n, coop)).filter(fits);
+    few.or(whole.last().copied().filter(|_| f.parts == 1))
 }
+
+/// The most parts that a result comes in.
+pub const MOST_PARTS: usize = 12;
 
 /// One dispatch.
 pub fn dispatch(f: &Ffn, elem: DType, tile: Tile, binds: Binds, caps: &Caps) -> Dispatch {
@@ -79,14 +110,16 @@ pub fn dispatch(f: &Ffn, elem: DType, tile: Tile, binds: Binds, caps: &Caps) -> 
             .set("IN_H", f.map[0])
             .set("IN_W", f.map[1])
             .set("ROWS", tile.rows)
-            .set("WG", tile.wg),
+            .set("WG", tile.wg)
+            .set("SLICES", tile.slices)
+            .set("PARTS", f.parts),
         params: bytemuck::bytes_of(&Params { m: f.tokens as u32 }).to_vec(),
         args: binds.args(),
-        grid: fold_grid(f.tokens.div_ceil(tile.rows) as u64, caps),
+        grid: fold_grid((f.tokens.div_ceil(tile.rows) * tile.slices) as u64, caps),
         category: Category::Matmul,
         cost: Cost {
-            read_bytes: bytes(f.tokens * f.c + weights),
-            write_bytes: bytes(f.tokens * f.c),
+            read_bytes: bytes(f.parts * f.tokens * f.c + weights),
+            write_bytes: bytes(tile.slices * f.tokens * f.c),
             macs: f.tokens as u64 * (2 * f.c * f.hidden + 9 * f.c) as u64,
         },
     }
@@ -94,19 +127,19 @@ pub fn dispatch(f: &Ffn, elem: DType, tile: Tile, binds: Binds, caps: &Caps) -> 
 
 fn cases() -> Vec<Case> {
     let sizes = [
-        // batch, map, channels, hidden, rows, invocations, matrix units
-        (2, [14, 14], 64, 128, 16, 256, false),
-        (3, [5, 7], 32, 64, 4, 64, false),
-        (1, [1, 1], 16, 32, 8, 256, false),
-        (2, [3, 1], 48, 16, 16, 128, false),
-        (1, [7, 7], 128, 256, 8, 256, false),
-        (5, [4, 4], 192, 384, 4, 256, false),
-        (1, [7, 7], 144, 288, 16, 256, true),
-        (1, [4, 4], 192, 384, 32, 256, true),
+        // batch, map, channels, hidden, rows, invocations, slices, parts of x, matrix units
+        (2, [14, 14], 64, 128, 16, 256, 1, 1, false),
+        (3, [5, 7], 32, 64, 4, 64, 2, 3, false),
+        (1, [1, 1], 16, 32, 8, 256, 1, 1, false),
+        (2, [3, 1], 48, 16, 16, 128, 2, 2, false),
+        (1, [7, 7], 128, 256, 8, 256, 4, 1, false),
+        (5, [4, 4], 192, 384, 4, 256, 1, 1, false),
+        (1, [7, 7], 144, 288, 16, 256, 3, 2, true),
+        (1, [4, 4], 192, 384, 32, 256, 1, 1, true),
     ];
     let mut cases = Vec::new();
     for elem in [DType::F32, DType::F16] {
-        for (batch, map, c, hidden, rows, wg, coop) in sizes {
+        for (batch, map, c, hidden, rows, wg, slices, parts, coop) in sizes {
             if coop && elem != DType::F16 {
                 continue;
             }
@@ -115,6 +148,13 @@ fn cases() -> Vec<Case> {
                 map,
                 c,
                 hidden,
+                parts,
+            };
+            let tile = Tile {
+                rows,
+                wg,
+                slices,
+                coop,
             };
             // Few workgroups in a row, so that the grid is folded.
             let caps = Caps {
@@ -134,13 +174,13 @@ fn cases() -> Vec<Case> {
             let by = 1.0 / (c as f32).sqrt();
             cases.push(Case {
                 name: format!("{batch}x{map:?}x{c}"),
-                dispatch: dispatch(&f, elem, Tile { rows, wg, coop }, binds, &caps),
+                dispatch: dispatch(&f, elem, tile, binds, &caps),
                 arrays: vec![
-                    scaled(1, f.tokens * c, 1.0),
+                    scaled(1, parts * f.tokens * c, 1.0 / parts as f32),
                     scaled(2, 10 * c, 0.4),
                     scaled(3, 2 * c * hidden, by),
                     scaled(4, hidden + c, 0.5),
-                    Array::Out(f.tokens * c),
+                    Array::Out(slices * f.tokens * c),
                 ],
             });
         }
@@ -152,11 +192,18 @@ fn reference<R: Real>(case: &Case, a: &[Vec<R>]) -> Vec<Vec<R>> {
     let p: Params = case.params();
     let k = |name| case.variant().u32(name) as usize;
     let (c, hidden, h, w) = (k("CHANNELS"), k("HIDDEN"), k("IN_H"), k("IN_W"));
-    let (x, taps) = (&a[0], &a[1]);
+    let (m, slices) = (p.m as usize, k("SLICES"));
+    let parts: Vec<&[R]> = a[0].chunks(m * c).collect();
+    let whole = |i: usize| -> R { parts.iter().map(|part| part[i]).sum() };
+    let x: Vec<R> = match parts.as_slice() {
+        [one] => one.to_vec(),
+        _ => (0..m * c).map(|i| whole(i).stored(case.elem())).collect(),
+    };
+    let taps = &a[1];
     let (w1, w2) = a[2].split_at(c * hidden);
     let (b1, b2) = a[3].split_at(hidden);
-    let mut y = Vec::new();
-    for row in 0..p.m as usize {
+    let mut y = vec![R::zero(); slices * m * c];
+    for row in 0..m {
         let (oy, ox) = (row / w % h, row % w);
         let t: Vec<R> = (0..c)
             .map(|i| {
@@ -171,15 +218,20 @@ fn reference<R: Real>(case: &Case, a: &[Vec<R>]) -> Vec<Vec<R>> {
             })
             .collect();
         let inner: Vec<R> = (0..hidden)
-            .map(|n| {
-                let sum: R = (0..c).map(|i| t[i] * w1[i * hidden + n]).sum();
-                (sum + b1[n]).relu().stored(case.elem())
+            .map(|j| {
+                let sum: R = (0..c).map(|i| t[i] * w1[i * hidden + j]).sum();
+                (sum + b1[j]).relu().stored(case.elem())
             })
             .collect();
-        y.extend((0..c).map(|n| {
-            let sum: R = (0..hidden).map(|i| inner[i] * w2[i * c + n]).sum();
-            (t[n] + (sum + b2[n])).stored(case.elem())
-        }));
+        let share = hidden / slices;
+        for (slice, i) in (0..slices * c).map(|n| (n / c, n % c)) {
+            let mine = slice * share..(slice + 1) * share;
+            let mut sum: R = mine.map(|j| inner[j] * w2[j * c + i]).sum();
+            if slice == 0 {
+                sum = t[i] + (sum + b2[i]);
+            }
+            y[(slice * m + row) * c + i] = sum.stored(case.elem());
+        }
     }
     vec![y]
 }

@@ -1,6 +1,6 @@
 //! What a matrix product computes, whichever kernel computes it: where its rows come from, what follows it.
 
-use super::{gemm, gemm_small};
+use super::{gemm, gemm_coop, gemm_small};
 use crate::shader::{Arg, Array, Caps, Case, Category, Cost, Dispatch, Real, Variant, noise};
 use crate::tensor::DType;
 
@@ -22,8 +22,8 @@ pub enum Load {
     Depthwise { map: [usize; 2] },
     /// x times its image's gate in `aux` [batch, K]; an image has `positions` rows.
     Gated { positions: usize },
-    /// The mean of `positions` rows of x, or their sum.
-    Mean { positions: usize, sum: bool },
+    /// The sum of `positions` rows of x, divided by `over`.
+    Mean { positions: usize, over: usize },
 }
 
 impl Load {
@@ -80,6 +80,8 @@ pub fn product(p: &Product, elem: DType, at: Operands, caps: &Caps) -> Dispatch 
     let tiles = p.m.div_ceil(64) * p.n.div_ceil(64);
     if tiles < 2 * caps.parallel as usize && caps.max_workgroup_bytes >= gemm_small::BYTES {
         gemm_small::dispatch(p, elem, at, caps)
+    } else if gemm_coop::fits(elem, caps) && p.k.is_multiple_of(16) {
+        gemm_coop::dispatch(p, elem, at, caps)
     } else {
         gemm::dispatch(p, elem, at, caps)
     }
@@ -135,10 +137,7 @@ impl Product {
 
     pub(super) fn scale(&self) -> f32 {
         match self.load {
-            Load::Mean {
-                positions,
-                sum: false,
-            } => 1.0 / positions as f32,
+            Load::Mean { over, .. } => 1.0 / over as f32,
             _ => 1.0,
         }
     }
@@ -268,7 +267,7 @@ impl Product {
                 48,
                 Load::Mean {
                     positions: 16,
-                    sum: false,
+                    over: 16,
                 },
                 Residual::None,
                 "none",

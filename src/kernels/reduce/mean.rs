@@ -1,4 +1,4 @@
-//! `y[b, c]`, the mean of `x[b, p, c]` over its positions p, summed in f32.
+//! `y[b, c]`, the sum of `x[b, p, c]` over its positions p, in f32, times a scale: a mean, or a sum.
 //!
 //! Ceilings: x is read once, one addition an element: bound by bandwidth, or by latency where there are few
 //! images and channels.
@@ -27,7 +27,7 @@ pub fn workgroup_bytes(x: &Layout) -> u32 {
 }
 
 /// One dispatch over `x`, a view [B, P, C] with P of at least 1; y is [B, C], contiguous.
-pub fn dispatch(elem: DType, x: &Layout, binds: Binds, caps: &Caps) -> Dispatch {
+pub fn dispatch(elem: DType, x: &Layout, scale: f32, binds: Binds, caps: &Caps) -> Dispatch {
     let lanes = Lanes::of(&[x]);
     let (b, p, c) = (x.shape[0], x.shape[1], lanes.items(x.shape[2]));
     let [x0, x1, x2, x_offset] = lanes.strides(x);
@@ -39,7 +39,7 @@ pub fn dispatch(elem: DType, x: &Layout, binds: Binds, caps: &Caps) -> Dispatch 
         x1,
         x2,
         x_offset,
-        scale: 1.0 / p as f32,
+        scale,
     };
     let bytes = elem.bytes() as u64;
     Dispatch {
@@ -89,7 +89,7 @@ fn cases() -> Vec<Case> {
             };
             cases.push(Case {
                 name: name.into(),
-                dispatch: dispatch(elem, &x, binds, &caps),
+                dispatch: dispatch(elem, &x, 1.0 / x.shape[1] as f32, binds, &caps),
                 arrays: vec![
                     Array::Elem(crate::shader::noise(1, x.end())),
                     Array::Out(x.shape[0] * x.shape[2]),

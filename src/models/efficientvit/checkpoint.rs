@@ -3,7 +3,7 @@
 use super::Config;
 use crate::error::{Error, Result};
 use crate::graph::{Finished, Source};
-use crate::io::Checkpoint;
+use crate::io::{Checkpoint, FileDType};
 use std::collections::BTreeSet;
 
 /// The authors' name for the tensor that timm calls `name`.
@@ -88,6 +88,12 @@ pub fn inspect(checkpoint: &Checkpoint) -> Result<Config> {
         ))
     })?;
     config.classes = first("head.linear.weight")?;
+    if config.classes == 0 {
+        return Err(Error::Weights(format!(
+            "{}: `head.linear.weight` has no rows: a classifier has at least one class",
+            checkpoint.path().display()
+        )));
+    }
     config.distilled = held(checkpoint, "head_dist.linear.weight").is_some();
     for (s, side) in config.tables.iter_mut().enumerate() {
         let name = format!("stages.{s}.blocks.0.mixer.m.attn.attention_biases");
@@ -114,11 +120,11 @@ pub fn reader(checkpoint: &Checkpoint) -> impl Fn(&Source) -> Result<Vec<f32>> +
 /// Checks that the checkpoint holds what `graph` reads, no less and no more.
 ///
 /// # Errors
-/// [`Error::Weights`] that names every missing, misshapen and unknown tensor (the first few of each).
+/// [`Error::Weights`] that names every missing, misshapen, mistyped and unknown tensor (the first few of each).
 pub fn fits(checkpoint: &Checkpoint, graph: &Finished) -> Result<()> {
     let mut problems = Vec::new();
     let mut known = BTreeSet::new();
-    let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
+    let (mut missing, mut misshapen, mut mistyped) = (Vec::new(), Vec::new(), Vec::new());
     for source in graph.sources() {
         let Some(name) = held(checkpoint, &source.name) else {
             missing.push(format!("`{}`", source.name));
@@ -127,6 +133,11 @@ pub fn fits(checkpoint: &Checkpoint, graph: &Finished) -> Result<()> {
         let have = checkpoint.shape(&name).unwrap_or_default();
         if have != source.shape {
             misshapen.push(format!("`{name}` is {have:?}, not {:?}", source.shape));
+        }
+        use FileDType::{BF16, F16, F32, F64};
+        match checkpoint.dtype(&name) {
+            Some(F32 | F16 | BF16 | F64) | None => {}
+            Some(other) => mistyped.push(format!("`{name}` is {other}, not F32, F16, BF16 or F64")),
         }
         known.insert(name);
     }
@@ -139,6 +150,7 @@ pub fn fits(checkpoint: &Checkpoint, graph: &Finished) -> Result<()> {
     for (what, names) in [
         ("missing", missing),
         ("misshapen", misshapen),
+        ("of a wrong type", mistyped),
         ("unknown", extra),
     ] {
         if !names.is_empty() {

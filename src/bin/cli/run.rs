@@ -1,0 +1,108 @@
+//! `cascadia run`: tensors in, tensors out, to compare with other frameworks.
+
+use super::common::{Common, find};
+use super::{Outcome, output};
+use cascadia::engine::Vision;
+use cascadia::io::{Checkpoint, FileDType, save};
+use cascadia::models::efficientvit::{Config, Outputs, inspect};
+use cascadia::plan::Options;
+use cascadia::tensor::Tensor;
+use cascadia::{Error, Result};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// m0 to m5; what the weights tell without it
+    #[arg(long, value_name = "MODEL", required_unless_present = "weights")]
+    model: Option<String>,
+    /// A .safetensors file with timm's names or the authors'; the public checkpoint of --model without it
+    #[arg(long, value_name = "W.safetensors")]
+    weights: Option<PathBuf>,
+    /// A .safetensors file with `x`: float32 [B, 3, H, W], normalised already
+    #[arg(long, value_name = "IN.safetensors")]
+    input: PathBuf,
+    /// Gets `logits`: float32 [B, classes]
+    #[arg(long, value_name = "OUT.safetensors")]
+    output: PathBuf,
+    /// Write `stage0`, `stage1`, `stage2`, too: float32 [B, C, H, W], at strides 16, 32 and 64
+    #[arg(long)]
+    features: bool,
+}
+
+pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
+    let x = input(&args.input)?;
+    let checkpoint = match &args.weights {
+        Some(path) => Arc::new(Checkpoint::open(path)?),
+        None => find(args.model.as_deref())?,
+    };
+    let mut config = inspect(&checkpoint)?;
+    if let (Some(name), Some(_)) = (&args.model, &args.weights) {
+        agrees(name, &config, &checkpoint)?;
+    }
+    config.size = [x.shape()[2], x.shape()[3]];
+    let device = common.open()?;
+    let options = Options {
+        dtype: common.dtype(device.caps(), device.name())?,
+        fuse: true,
+    };
+    let outputs = Outputs {
+        logits: true,
+        stages: args.features,
+        attention: false,
+    };
+    let mut vision = Vision::new(&device, &config, checkpoint, &options)?;
+    let tensors = vision.run(&x, outputs)?;
+    save(&args.output, &tensors, None)?;
+    let shapes: Vec<String> = (tensors.iter())
+        .map(|(name, t)| format!("{name} {:?}", t.shape()))
+        .collect();
+    output::note(format_args!(
+        "{}: {}, by EfficientViT-{} in {} on {}",
+        args.output.display(),
+        shapes.join(", "),
+        config.name().unwrap_or("?").to_uppercase(),
+        options.dtype,
+        device.name()
+    ));
+    Ok(Outcome::Done)
+}
+
+/// `x` of the file at `path`.
+fn input(path: &PathBuf) -> Result<Tensor> {
+    let file = Checkpoint::open(path)?;
+    let expected = "expected a tensor `x`, float32 [B, 3, H, W] with B at least 1";
+    match (file.shape("x"), file.dtype("x")) {
+        (Some(&[batch, 3, _, _]), Some(FileDType::F32)) if batch > 0 => file.tensor("x"),
+        (Some(shape), Some(dtype)) => Err(Error::file(
+            path,
+            format!("{expected}, found {dtype} {shape:?}"),
+        )),
+        _ => {
+            let names: Vec<String> = (file.names().take(4)).map(|n| format!("`{n}`")).collect();
+            let found = if names.is_empty() {
+                "none".into()
+            } else {
+                names.join(", ")
+            };
+            Err(Error::file(path, format!("{expected}, found {found}")))
+        }
+    }
+}
+
+/// Whether the weights are those of the variant called `name`.
+fn agrees(name: &str, found: &Config, checkpoint: &Checkpoint) -> Result<()> {
+    let Some(wanted) = Config::named(name) else {
+        return Err(Error::Usage(format!(
+            "--model {name} with --weights: expected m0 to m5, or --weights alone"
+        )));
+    };
+    if wanted.name() == found.name() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "--model {name} contradicts the weights: {} holds EfficientViT-{}; leave --model out",
+        checkpoint.path().display(),
+        found.name().unwrap_or("?").to_uppercase()
+    )))
+}

@@ -1,0 +1,59 @@
+//! Matrix product of many rows on matrix units, in f16 with f32 sums.
+//!
+//! A tile of 128 × BN moves (128 + BN)·BK·2 bytes for 128·BN·BK multiply-adds: with BN = 128, 32 a byte from the
+//! cache, so 200 TFLOP/s ask 3 TB/s of it.
+
+use super::product::{Operands, Product, reference};
+use crate::kernel;
+use crate::shader::{Caps, Case, Dispatch, fold_grid};
+use crate::tensor::DType;
+
+kernel! {
+    "matmul/gemm_coop.wgsl",
+    params { m: u32, x_offset: u32, scale: f32 },
+    binds { x: Read, aux: Read, w: Read, bias: Read, r: Read, y: Write },
+}
+
+const BM: usize = 128;
+
+/// Whether the adapter has what it needs.
+pub fn fits(elem: DType, caps: &Caps) -> bool {
+    let square = caps.coop.is_some_and(|s| (s.m, s.n, s.k) == (16, 16, 16));
+    square && elem == DType::F16 && caps.subgroup_max == 32 && caps.max_workgroup_bytes >= 28 << 10
+}
+
+/// One dispatch of the product.
+pub fn dispatch(p: &Product, elem: DType, at: Operands, caps: &Caps) -> Dispatch {
+    // The width that leaves the fewest columns of tiles unused, the widest of those.
+    let waste = |bn: usize| p.n.next_multiple_of(bn) - p.n;
+    let bn = [128, 96, 64, 32].into_iter().min_by_key(|&bn| waste(bn)).unwrap_or(64);
+    let groups = p.m.div_ceil(BM) * p.n.div_ceil(bn);
+    Dispatch {
+        kernel: &SPEC,
+        variant: p.variant(elem).set("BN", bn),
+        params: bytemuck::bytes_of(&Params {
+            m: p.m as u32,
+            x_offset: p.offset(),
+            scale: p.scale(),
+        })
+        .to_vec(),
+        args: Binds {
+            x: at.x,
+            aux: at.aux.unwrap_or(at.w),
+            w: at.w,
+            bias: at.bias,
+            r: at.r.unwrap_or(at.w),
+            y: at.y,
+        }
+        .args(),
+        grid: fold_grid(groups as u64, caps),
+        category: p.category(),
+        cost: p.cost(elem),
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = Product::cases(dispatch);
+    cases.retain(|c| c.elem() == DType::F16);
+    cases
+}
