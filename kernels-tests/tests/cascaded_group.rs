@@ -16,6 +16,7 @@ fn shape(batch: usize, side: usize, heads: usize, d: usize, window: usize) -> Sh
         d,
         window,
         kernels: [7, 5, 3, 3],
+        parts: 1,
     }
 }
 
@@ -120,7 +121,7 @@ fn every_stage_runs_on_matrix_units_in_48_kib() {
                 ("coop", "coop"),
                 "{shape:?}"
             );
-            assert_eq!(choice.project, batch > 1, "{shape:?}");
+            assert!(choice.project, "{shape:?}");
         }
     }
 }

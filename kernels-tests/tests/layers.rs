@@ -49,7 +49,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("models", &["tensor", "graph", "ops", "io"]),
     (
         "engine",
-        &["tensor", "shader", "kernels", "graph", "ops", "plan", "device", "io", "models"],
+        &[
+            "tensor", "shader", "kernels", "graph", "ops", "plan", "device", "io", "models",
+        ],
     ),
 ];
 
@@ -77,7 +79,11 @@ fn each_layer_imports_only_those_below_it() {
                 // The composer looks up the files of `lib/`, which are declared beside the kernels.
                 let ok = allowed.contains(&name.as_str())
                     && (module != "shader" || name != "kernels" || file == "shader/compose.rs");
-                assert!(ok, "src/{file}:{}: {module} may not import {name}", number + 1);
+                assert!(
+                    ok,
+                    "src/{file}:{}: {module} may not import {name}",
+                    number + 1
+                );
             }
         }
     }
@@ -92,7 +98,10 @@ fn only_the_device_names_wgpu() {
             let code = l.split("//").next().unwrap_or_default();
             code.contains("wgpu::")
         });
-        assert!(!names || file.starts_with("device/"), "src/{file} names wgpu");
+        assert!(
+            !names || file.starts_with("device/"),
+            "src/{file} names wgpu"
+        );
     }
 }
 
@@ -108,7 +117,10 @@ fn every_shader_has_its_kernel_and_every_kernel_its_shader() {
     assert_eq!(shaders, declared);
     for kernel in KERNELS {
         let stem = kernel.spec.stem();
-        let (file, folder) = (format!("src/kernels/{stem}.rs"), format!("src/kernels/{stem}/mod.rs"));
+        let (file, folder) = (
+            format!("src/kernels/{stem}.rs"),
+            format!("src/kernels/{stem}/mod.rs"),
+        );
         let there = [file, folder].iter().any(|f| root().join(f).exists());
         assert!(there, "{stem} has a shader and no src/kernels/{stem}.rs");
     }
@@ -127,7 +139,10 @@ fn files_keep_within_their_budgets() {
         for path in files(folder, ending) {
             let lines = std::fs::read_to_string(&path).unwrap().lines().count();
             if lines > most {
-                over.push(format!("{}: {lines} lines, {most} at most", relative(&path, "")));
+                over.push(format!(
+                    "{}: {lines} lines, {most} at most",
+                    relative(&path, "")
+                ));
             }
         }
     }

@@ -30,6 +30,7 @@ const PAD = 2u;        // elem4 added to rows in workgroup memory, to spread the
 const PROJECT = true;
 const WHOLE = true;    // all channels of x are kept in workgroup memory, not one head's; so it is where PROJECT
 const STAGE = true;    // a head's biases and taps are kept in workgroup memory, loaded during the head before
+const PARTS = 1u;      // that x comes in: it is their sum
 // -----------------------------------------------------------------------
 alias elem4 = vec4<elem>;
 
@@ -55,9 +56,10 @@ struct Params {
   windows: u32,              // B * ceil(H / WS) * ceil(W / WS)
   across: u32, down: u32,    // windows of a map
   h: u32, w: u32,
+  part4: u32,                // elem4 of a part of x
 }
 
-@group(0) @binding(0) var<storage, read>       x: array<elem4>;  // [B, H, W, C]
+@group(0) @binding(0) var<storage, read>       x: array<elem4>;  // [PARTS, B, H, W, C]
 @group(0) @binding(1) var<storage, read>       w: array<elem4>;  // packed as above
 @group(0) @binding(2) var<storage, read>       b: array<elem4>;  // packed as above
 @group(0) @binding(3) var<storage, read_write> y: array<elem4>;  // [B, H, W, C]
@@ -77,8 +79,15 @@ fn inside(t: u32) -> bool {
   return t < N && origin.y + t / WS < params.h && origin.z + t % WS < params.w;
 }
 
+// The parts of x at one place, as one.
+fn x_at(at: u32) -> vec4<f32> {
+  var sum = vec4<f32>(x[at]);
+  for (var p = 1u; p < PARTS; p += 1u) { sum += vec4<f32>(x[p * params.part4 + at]); }
+  return sum;
+}
+
 fn x_of(t: u32, c4: u32) -> vec4<f32> {
-  if inside(t) { return vec4<f32>(x[token_at(t) + c4]); }
+  if inside(t) { return x_at(token_at(t) + c4); }
   return vec4<f32>();
 }
 
@@ -94,7 +103,7 @@ fn tile_store(stage: u32, row: u32, n4: u32, v: vec4<f32>) {
     else { tile[QKV_AT + row * QKV4 + n4] = elem4(v + vec4<f32>(b[b_at + n4])); }
   } else if inside(row) {
     let at = token_at(row) + n4;
-    y[at] = elem4(vec4<f32>(x[at]) + v + vec4<f32>(b[b_at + n4]));
+    y[at] = elem4(x_at(at) + v + vec4<f32>(b[b_at + n4]));
   }
 }
 

@@ -100,7 +100,8 @@ impl Op for Fused {
             return Ok(false);
         }
         kernels[..heads].copy_from_slice(&self.kernels);
-        let shape = fused::Shape {
+        let (x, parts) = lower.parts(0)?;
+        let mut shape = fused::Shape {
             batch,
             h,
             w,
@@ -108,6 +109,7 @@ impl Op for Fused {
             d: c / heads,
             window: self.window,
             kernels,
+            parts,
         };
         let Some(choice) = fused::choose(lower.caps, lower.dtype, &shape) else {
             return Ok(false);
@@ -119,7 +121,14 @@ impl Op for Fused {
                 .collect()
         });
         let [weights, biases]: [Result<Vec<Pack>>; 2] = packed;
-        let x = lower.contiguous(0)?;
+        // The projection's own kernel takes its residual in one part.
+        let x = match choice.project {
+            true => x,
+            false => lower.contiguous(0)?,
+        };
+        if !choice.project {
+            shape.parts = 1;
+        }
         let heads_out = match choice.project {
             true => lower.output,
             false => lower.memory.scratch(batch * h * w * c),

@@ -14,7 +14,7 @@ use check::{cases, reference};
 
 kernel! {
     "attention/cascaded_group.wgsl",
-    params { windows: u32, across: u32, down: u32, h: u32, w: u32 },
+    params { windows: u32, across: u32, down: u32, h: u32, w: u32, part4: u32 },
     binds { x: Read, w: Read, b: Read, y: Write },
 }
 
@@ -36,6 +36,8 @@ pub struct Shape {
     pub window: usize,
     /// Side of each head's depthwise kernel; only the first `heads` count.
     pub kernels: [usize; MAX_HEADS],
+    /// Parts that x comes in: it is their sum.
+    pub parts: usize,
 }
 
 impl Shape {
@@ -190,8 +192,8 @@ pub fn fits(caps: &Caps, elem: DType, shape: &Shape, choice: &Choice) -> bool {
 pub fn choose(caps: &Caps, elem: DType, shape: &Shape) -> Option<Choice> {
     let (n, d4) = (shape.tokens() as u32, shape.d as u32 / 4);
     // A workgroup's projection is long: alone, it is better spread over the adapter as a product of its own.
-    let many = shape.windows() >= caps.parallel as usize;
-    let projects: &[bool] = if many { &[true, false] } else { &[false] };
+    // Matrix units make it short enough to save a dispatch.
+    let many = 2 * shape.windows() >= caps.parallel as usize;
     let chunks = if n <= 64 {
         vec![n.next_multiple_of(4)]
     } else {
@@ -204,8 +206,11 @@ pub fn choose(caps: &Caps, elem: DType, shape: &Shape) -> Option<Choice> {
         [256, 128, 64]
     };
     let mut ways = Vec::new();
-    for &project in projects {
+    for project in [true, false] {
         for (matmul, attention) in [("coop", "coop"), ("coop", "scalar"), ("scalar", "scalar")] {
+            if project && !many && matmul != "coop" {
+                continue;
+            }
             for (whole, stage, pad) in [
                 (true, true, 2),
                 (true, false, 2),
@@ -257,6 +262,7 @@ pub fn dispatch(
         down: u(down),
         h: u(shape.h),
         w: u(shape.w),
+        part4: u(shape.batch * shape.h * shape.w * shape.channels() / 4),
     };
     let mut variant = Variant::new(elem)
         .choose("tile_matmul", choice.matmul)
@@ -275,7 +281,8 @@ pub fn dispatch(
         .set("PAD", choice.pad)
         .set("PROJECT", choice.project)
         .set("WHOLE", choice.whole)
-        .set("STAGE", choice.stage);
+        .set("STAGE", choice.stage)
+        .set("PARTS", shape.parts);
     let (n, d, c) = (shape.tokens(), shape.d, shape.channels());
     let heads: usize = (shape.kernels.iter().take(shape.heads))
         .map(|k| n * (d * (2 * KEY + d) + KEY * k * k + n * (KEY + d)))
@@ -291,7 +298,7 @@ pub fn dispatch(
         grid: fold_grid(shape.windows() as u64, caps),
         category: Category::Attention,
         cost: Cost {
-            read_bytes: (elem.bytes() * (map + weights)) as u64,
+            read_bytes: (elem.bytes() * (shape.parts * map + weights)) as u64,
             write_bytes: (elem.bytes() * map) as u64,
             macs: (shape.windows() * (heads + project)) as u64,
         },

@@ -26,7 +26,10 @@ pub fn fits(elem: DType, caps: &Caps) -> bool {
 pub fn dispatch(p: &Product, elem: DType, at: Operands, caps: &Caps) -> Dispatch {
     // The width that leaves the fewest columns of tiles unused, the widest of those.
     let waste = |bn: usize| p.n.next_multiple_of(bn) - p.n;
-    let bn = [128, 96, 64, 32].into_iter().min_by_key(|&bn| waste(bn)).unwrap_or(64);
+    let bn = [128, 96, 64, 32]
+        .into_iter()
+        .min_by_key(|&bn| waste(bn))
+        .unwrap_or(64);
     let groups = p.m.div_ceil(BM) * p.n.div_ceil(bn);
     Dispatch {
         kernel: &SPEC,

@@ -13,6 +13,7 @@ pub(super) fn cases() -> Vec<Case> {
         d,
         window,
         kernels,
+        parts: if batch == 3 { 2 } else { 1 },
     };
     let m0_1 = shape(1, [14, 14], 4, 16, 7, [5; 4]);
     let two = shape(1, [7, 7], 2, 16, 7, [7, 5, 3, 3]);
@@ -89,7 +90,7 @@ pub(super) fn cases() -> Vec<Case> {
             ),
             dispatch: dispatch(&way, elem, &s, binds, &caps),
             arrays: vec![
-                Array::Elem(noise(1, x)),
+                Array::Elem(scaled(noise(1, s.parts * x), 1.0 / s.parts as f32)),
                 Array::Elem(scaled(noise(2, packed_len(&w)), 1.0 / (s.d as f32).sqrt())),
                 Array::Elem(scaled(noise(3, packed_len(&b)), 0.25)),
                 Array::Out(x),
@@ -106,7 +107,11 @@ pub(super) fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> 
     let u = |name| v.u32(name) as usize;
     let (c, d, ws, h, w) = (u("CHANNELS"), u("D"), u("WS"), p.h as usize, p.w as usize);
     let (n, cols, kernels) = (ws * ws, 2 * KEY + d, [u("K0"), u("K1"), u("K2"), u("K3")]);
-    let (x, weights, b) = (&arrays[0], &arrays[1], &arrays[2]);
+    let (weights, b) = (&arrays[1], &arrays[2]);
+    let parts: Vec<&[R]> = arrays[0].chunks(4 * p.part4 as usize).collect();
+    let x: Vec<R> = (0..parts[0].len())
+        .map(|i| parts.iter().map(|part| part[i]).sum())
+        .collect();
     // a [n, k] times the weights at `at` [k, m], plus the biases at `bias`.
     let affine = |a: &[R], k: usize, at: usize, m: usize, bias: usize| -> Vec<R> {
         (0..n * m)
