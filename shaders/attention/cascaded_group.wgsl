@@ -30,7 +30,7 @@ const PAD = 2u;        // elem4 added to rows in workgroup memory, to spread the
 const PROJECT = true;
 const WHOLE = true;    // all channels of x are kept in workgroup memory, not one head's; so it is where PROJECT
 const STAGE = true;    // a head's biases and taps are kept in workgroup memory, loaded during the head before
-const PARTS = 1u;      // that x comes in: it is their sum
+const X_PARTS = 1u;      // that x comes in: it is their sum
 // -----------------------------------------------------------------------
 alias elem4 = vec4<elem>;
 
@@ -59,7 +59,7 @@ struct Params {
   part4: u32,                // elem4 of a part of x
 }
 
-@group(0) @binding(0) var<storage, read>       x: array<elem4>;  // [PARTS, B, H, W, C]
+@group(0) @binding(0) var<storage, read>       x: array<elem4>;  // [X_PARTS, B, H, W, C]
 @group(0) @binding(1) var<storage, read>       w: array<elem4>;  // packed as above
 @group(0) @binding(2) var<storage, read>       b: array<elem4>;  // packed as above
 @group(0) @binding(3) var<storage, read_write> y: array<elem4>;  // [B, H, W, C]
@@ -82,7 +82,7 @@ fn inside(t: u32) -> bool {
 // The parts of x at one place, as one.
 fn x_at(at: u32) -> vec4<f32> {
   var sum = vec4<f32>(x[at]);
-  for (var p = 1u; p < PARTS; p += 1u) { sum += vec4<f32>(x[p * params.part4 + at]); }
+  for (var p = 1u; p < X_PARTS; p += 1u) { sum += vec4<f32>(x[p * params.part4 + at]); }
   return sum;
 }
 

@@ -282,7 +282,7 @@ pub fn dispatch(
         .set("PROJECT", choice.project)
         .set("WHOLE", choice.whole)
         .set("STAGE", choice.stage)
-        .set("PARTS", shape.parts);
+        .set("X_PARTS", shape.parts);
     let (n, d, c) = (shape.tokens(), shape.d, shape.channels());
     let heads: usize = (shape.kernels.iter().take(shape.heads))
         .map(|k| n * (d * (2 * KEY + d) + KEY * k * k + n * (KEY + d)))
