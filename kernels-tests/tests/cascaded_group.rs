@@ -121,7 +121,7 @@ fn every_stage_runs_on_matrix_units_in_48_kib() {
                 ("coop", "coop"),
                 "{shape:?}"
             );
-            assert_eq!(choice.project, batch > 1, "{shape:?}");
+            assert!(choice.project, "{shape:?}");
         }
     }
 }

@@ -8,25 +8,25 @@
 // strides and attention_store, which may write q's and p's row t and what belongs to t alone. Every invocation calls
 // it, in uniform control flow; a barrier stands before it and after it.
 // Rows and keys are taken 16 at a time; where N is not a multiple of 16, the last 16 overlap those before, whose
-// rows are stored once and whose keys count once. One subgroup owns 16 rows, with every PARTS-th 16 columns of v:
+// rows are stored once and whose keys count once. One subgroup owns 16 rows, with every SHARES-th 16 columns of v:
 // subgroups of the same rows compute the same scores. WG is at least 32 * TILES.
 const TILES = (N + 15u) / 16u;
 const P4 = TILES * 4u;
 const P_ROWS = N;
 const BIAS4 = N * P4;
 const LOW = -60000.0;
-const PARTS = max(1u, WG / 32u / TILES);
-const TURNS = (D / 16u + PARTS - 1u) / PARTS;
+const SHARES = max(1u, WG / 32u / TILES);
+const TURNS = (D / 16u + SHARES - 1u) / SHARES;
 
 fn window_attention(head: u32, lid: u32, slot: u32, p_at: u32, bias_at: u32) {
   let subgroup = lid / 32u;
   let mine = subgroup * 64u;
   let read_at = mine + lid % 32u * 2u;     // of a 16 x 16 result: 8 elements of a row
   let half = lid % 2u;
-  let part = min(subgroup / TILES, PARTS - 1u);
+  let share = min(subgroup / TILES, SHARES - 1u);
   let from_row = min(subgroup % TILES * 16u, N - 16u);
   let t = from_row + lid % 32u / 2u;
-  let live = subgroup < TILES * PARTS && t >= subgroup % TILES * 16u;
+  let live = subgroup < TILES * SHARES && t >= subgroup % TILES * 16u;
 
   var s: array<vec4<f32>, TILES * 2u>;
   for (var i = 0u; i < TILES; i += 1u) {
@@ -62,7 +62,7 @@ fn window_attention(head: u32, lid: u32, slot: u32, p_at: u32, bias_at: u32) {
     let e1 = elem4(exp(s[i * 2u + 1u] - most));
     sum += dot(vec4<f32>(e0) + vec4<f32>(e1), vec4<f32>(1.0));
     let at = p_at + t * P_ROW4 + i * 4u + half * 2u;
-    if live && part == 0u {
+    if live && share == 0u {
       tile[at] = e0;
       tile[at + 1u] = e1;
     }
@@ -77,7 +77,7 @@ fn window_attention(head: u32, lid: u32, slot: u32, p_at: u32, bias_at: u32) {
   }
   var o: array<vec4<f32>, TURNS * 2u>;
   for (var turn = 0u; turn < TURNS; turn += 1u) {
-    let column = min(turn * PARTS + part, D / 16u - 1u);
+    let column = min(turn * SHARES + share, D / 16u - 1u);
     var c = coop_mat16x16<f32, C>();
     for (var i = 0u; i < TILES; i += 1u) {
       let at = QKV_AT + min(i * 16u, N - 16u) * QKV4 + 8u + column * 4u;
@@ -91,7 +91,7 @@ fn window_attention(head: u32, lid: u32, slot: u32, p_at: u32, bias_at: u32) {
     workgroupBarrier();
   }
   for (var turn = 0u; turn < TURNS; turn += 1u) {
-    let column = turn * PARTS + part;
+    let column = turn * SHARES + share;
     if live && column < D / 16u {
       attention_store(head, slot, t, column * 4u + half * 2u, o[turn * 2u]);
       attention_store(head, slot, t, column * 4u + half * 2u + 1u, o[turn * 2u + 1u]);

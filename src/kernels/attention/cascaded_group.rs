@@ -199,6 +199,12 @@ pub fn choose(caps: &Caps, elem: DType, shape: &Shape) -> Option<Choice> {
     } else {
         vec![64, 32, 16]
     };
+    // As many subgroups as a small head's products have columns for.
+    let wgs = if shape.d <= 32 {
+        [128, 256, 64]
+    } else {
+        [256, 128, 64]
+    };
     let mut ways = Vec::new();
     for project in [true, false] {
         for (matmul, attention) in [("coop", "coop"), ("coop", "scalar"), ("scalar", "scalar")] {
@@ -212,7 +218,7 @@ pub fn choose(caps: &Caps, elem: DType, shape: &Shape) -> Option<Choice> {
                 (false, false, 2),
                 (false, false, 0),
             ] {
-                for (wg, &chunk) in [256, 128, 64]
+                for (wg, &chunk) in wgs
                     .into_iter()
                     .flat_map(|wg| chunks.iter().map(move |c| (wg, c)))
                 {
