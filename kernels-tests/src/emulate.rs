@@ -10,13 +10,13 @@ use std::fmt::Write;
 pub fn without_matrix_units(case: &Case) -> Case {
     let spec = case.dispatch.kernel;
     let mut text = String::new();
-    for line in spec.source.lines().filter(|l| !l.starts_with("//!use")) {
+    for line in spec.source.lines().filter(|l| !l.starts_with("//!use") && l.trim() != "//!unroll") {
         text.push_str(line);
         text.push('\n');
     }
     for (name, choice) in &case.variant().choices {
         let lib = LIBS.iter().find(|l| l.name == *name && l.choice == *choice);
-        text.push_str(lib.map_or("", |l| l.source));
+        text.push_str(&lib.map_or("", |l| l.source).replace("//!unroll", ""));
     }
     let source = rewrite(&text);
     let mut case = case.clone();

@@ -82,6 +82,7 @@ fn main(
   workgroupBarrier();
 
   var u: array<coop_mat16x16<f16, B>, 3u * N1 / 16u>;
+  //!unroll
   for (var i = 0u; i < 3u * N1 / 16u; i += 1u) {
     let at = (i / (N1 / 16u) * 16u * N1 + i % (N1 / 16u) * 16u) / 4u;
     u[i] = coopLoadT<coop_mat16x16<f16, B>>(&w1[at], N1 / 4u);
@@ -91,16 +92,20 @@ fn main(
     let py = task / MID_BLOCKS;
     let px = task % MID_BLOCKS * 16u + lane / 2u;
     var c: array<coop_mat16x16<f32, C>, N1 / 16u>;
+    //!unroll
     for (var j = 0u; j < N1 / 16u; j += 1u) { c[j] = coop_mat16x16<f32, C>(); }
+    //!unroll
     for (var ky = 0u; ky < 3u; ky += 1u) {
       let at = (2u * py + ky) * IN_W + task % MID_BLOCKS * 32u;
       let a = coopLoadT<coop_mat16x16<f16, A>>(&image[at], 2u);
+      //!unroll
       for (var j = 0u; j < N1 / 16u; j += 1u) {
         c[j] = coopMultiplyAdd(a, u[ky * (N1 / 16u) + j], c[j]);
       }
     }
     let inside = 2u * oy0 + py - 1u < mid_h && 2u * ox0 + px - 1u < mid_w;
     // Two halves of the memory in turn: one barrier a block is enough.
+    //!unroll
     for (var j = 0u; j < N1 / 16u; j += 1u) {
       let half = subgroup * 128u + j % 2u * 64u;
       coopStoreT(c[j], &block[half], 4u);
@@ -121,11 +126,14 @@ fn main(
     let py = (first + subgroup) / OUT_GROUPS;
     let j0 = (first + subgroup) % OUT_GROUPS * ACROSS;
     var c: array<coop_mat16x16<f32, C>, ACROSS>;
+    //!unroll
     for (var j = 0u; j < ACROSS; j += 1u) { c[j] = coop_mat16x16<f32, C>(); }
+    //!unroll
     for (var ky = 0u; ky < 3u; ky += 1u) {
       for (var k0 = 0u; k0 < K2; k0 += 16u) {
         let at = (2u * py + ky) * (MID_W * MID4) + k0 / 4u;
         let a = coopLoadT<coop_mat16x16<f16, A>>(&mid[at], 2u * MID4);
+        //!unroll
         for (var j = 0u; j < ACROSS; j += 1u) {
           let w_at = (ky * K2 + k0) * OUT4 + (j0 + j) * 4u;
           let v = coopLoadT<coop_mat16x16<f16, B>>(&w2[w_at], OUT4);
@@ -134,6 +142,7 @@ fn main(
       }
     }
     let px = lane / 2u;
+    //!unroll
     for (var j = 0u; j < ACROSS; j += 1u) {
       let half = subgroup * 128u + j % 2u * 64u;
       coopStoreT(c[j], &block[half], 4u);

@@ -98,7 +98,7 @@ fn main(
           } else {
             v = vec4<f32>(x[select(row, row + ky * IN_W + kx - AROUND, inside) * C4 + c]);
           }
-          t += select(vec4<f32>(), v * tap, inside);
+          t = fma(v, select(vec4<f32>(), tap, inside), t);
         }
       }
     }

@@ -75,11 +75,13 @@ fn main(
   let mine = subgroup * 64u;
   let own = mine + lane_row * 4u + lane_n4;
   var sum: array<coop_mat16x16<f32, C>, ACROSS * DOWN>;
+  //!unroll
   for (var i = 0u; i < ACROSS * DOWN; i += 1u) { sum[i] = coop_mat16x16<f32, C>(); }
 
   for (var chunk = 0u; chunk < HIDDEN; chunk += CHUNK) {
     let n4 = chunk / 4u + subgroup * 4u;
     var c: array<coop_mat16x16<f32, C>, DOWN>;
+    //!unroll
     for (var r = 0u; r < DOWN; r += 1u) { c[r] = coop_mat16x16<f32, C>(); }
     var next_at = n4;
     var next = coopLoadT<coop_mat16x16<f16, B>>(&w[next_at], HIDDEN4);
@@ -87,12 +89,14 @@ fn main(
       let v = next;
       next_at = min(k0 + 16u, CHANNELS - 16u) * HIDDEN4 + n4;   // on its way while this one is used
       next = coopLoadT<coop_mat16x16<f16, B>>(&w[next_at], HIDDEN4);
+      //!unroll
       for (var r = 0u; r < DOWN; r += 1u) {
         let at = r * 16u * T_STRIDE + k0 / 4u;
         let a = coopLoadT<coop_mat16x16<f16, A>>(&tile[at], T_STRIDE);
         c[r] = coopMultiplyAdd(a, v, c[r]);
       }
     }
+    //!unroll
     for (var r = 0u; r < DOWN; r += 1u) {
       coopStoreT(c[r], &block[mine], 4u);
       workgroupBarrier();
@@ -104,13 +108,16 @@ fn main(
     }
     for (var k0 = 0u; k0 < CHUNK; k0 += 16u) {
       var a: array<coop_mat16x16<f16, A>, DOWN>;
+      //!unroll
       for (var r = 0u; r < DOWN; r += 1u) {
         let at = r * 16u * CHUNK_STRIDE + k0 / 4u;
         a[r] = coopLoadT<coop_mat16x16<f16, A>>(&hidden[at], CHUNK_STRIDE);
       }
+      //!unroll
       for (var j = 0u; j < ACROSS; j += 1u) {
         let at = CHANNELS * HIDDEN4 + (chunk + k0) * C4 + (subgroup * ACROSS + j) * 4u;
         let v = coopLoadT<coop_mat16x16<f16, B>>(&w[at], C4);
+        //!unroll
         for (var r = 0u; r < DOWN; r += 1u) {
           sum[j * DOWN + r] = coopMultiplyAdd(a[r], v, sum[j * DOWN + r]);
         }
@@ -119,7 +126,9 @@ fn main(
     // The next chunk's hidden values are written after its first barrier, which every subgroup reaches after this.
   }
 
+  //!unroll
   for (var j = 0u; j < ACROSS; j += 1u) {
+    //!unroll
     for (var r = 0u; r < DOWN; r += 1u) {
       coopStoreT(sum[j * DOWN + r], &block[mine], 4u);
       workgroupBarrier();

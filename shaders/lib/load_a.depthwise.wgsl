@@ -10,7 +10,7 @@ fn load_a(row: u32, k4: u32) -> vec4<f32> {
       let inside = oy + ky - 1u < IN_H && ox + kx - 1u < IN_W;
       let at = select(row, row + ky * IN_W + kx - IN_W - 1u, inside) * (K / 4u) + k4;
       let tap = vec4<f32>(aux[(ky * 3u + kx) * (K / 4u) + k4]);
-      sum += select(vec4<f32>(), vec4<f32>(x[at]) * tap, inside);
+      sum = fma(vec4<f32>(x[at]), select(vec4<f32>(), tap, inside), sum);
     }
   }
   return sum;

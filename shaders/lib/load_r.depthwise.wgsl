@@ -10,7 +10,7 @@ fn load_r(row: u32, n4: u32) -> vec4<f32> {
       let inside = oy + ky - 1u < IN_H && ox + kx - 1u < IN_W;
       let at = select(row, row + ky * IN_W + kx - IN_W - 1u, inside) * (N / 4u) + n4;
       let tap = vec4<f32>(aux[(ky * 3u + kx) * (N / 4u) + n4]);
-      sum += select(vec4<f32>(), vec4<f32>(r[at]) * tap, inside);
+      sum = fma(vec4<f32>(r[at]), select(vec4<f32>(), tap, inside), sum);
     }
   }
   return sum;

@@ -20,12 +20,14 @@ fn rows_matmul(lid: u32, row0: u32, rows: u32, n0: u32) {
     let top = min(down, rows - 16u);
     let bottom = min(down + 16u, rows - 16u);
     var c: array<coop_mat16x16<f32, C>, 8>;
+    //!unroll
     for (var i = 0u; i < 2u * ROWS_ACROSS; i += 1u) { c[i] = coop_mat16x16<f32, C>(); }
     for (var k0 = 0u; k0 < K; k0 += 16u) {
       let top_at = ((row0 + top) * K + k0) / 4u;
       let bottom_at = ((row0 + bottom) * K + k0) / 4u;
       let a0 = coopLoadT<coop_mat16x16<f16, A>>(&x[top_at], K / 4u);
       let a1 = coopLoadT<coop_mat16x16<f16, A>>(&x[bottom_at], K / 4u);
+      //!unroll
       for (var i = 0u; i < ROWS_ACROSS; i += 1u) {
         let w_at = k0 * (N / 4u) + n0 + min(column + i, CHUNK / 16u - 1u) * 4u;
         let b = coopLoadT<coop_mat16x16<f16, B>>(&w[w_at], N / 4u);
@@ -34,6 +36,7 @@ fn rows_matmul(lid: u32, row0: u32, rows: u32, n0: u32) {
       }
     }
     // Two halves of the memory in turn: one barrier a block is enough.
+    //!unroll
     for (var i = 0u; i < 2u * ROWS_ACROSS; i += 1u) {
       let half = subgroup * 512u + i % 2u * 256u;
       coopStoreT(c[i], &rows_out[half], 16u);

@@ -9,7 +9,6 @@
 // name a matrix's role here.
 const TILE_SUBGROUPS = WG / 32u;
 const TILE_ROWS = (ROWS + 15u) / 16u;
-const TILE_AHEAD = 4u;  // matrices of w that are loaded before the first of them is used
 var<workgroup> tile_out: array<vec4<f32>, TILE_SUBGROUPS * 64u>;
 
 fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32, w_stride: u32, cols: u32) {
@@ -20,22 +19,22 @@ fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32
   for (var first = 0u; first < across; first += TILE_SUBGROUPS) {
     let column = min(first + subgroup, across - 1u);
     var c: array<coop_mat16x16<f32, C>, TILE_ROWS>;
+    //!unroll
     for (var r = 0u; r < TILE_ROWS; r += 1u) { c[r] = coop_mat16x16<f32, C>(); }
-    for (var k0 = 0u; k0 < k; k0 += 16u * TILE_AHEAD) {
-      var b: array<coop_mat16x16<f16, B>, TILE_AHEAD>;
-      for (var j = 0u; j < TILE_AHEAD; j += 1u) {
-        let w_from = w_at + min(k0 + j * 16u, k - 16u) * w_stride + column * 4u;
-        b[j] = coopLoadT<coop_mat16x16<f16, B>>(&w[w_from], w_stride);
-      }
-      for (var j = 0u; j < TILE_AHEAD; j += 1u) {
-        if k0 + j * 16u >= k { break; }
-        for (var r = 0u; r < TILE_ROWS; r += 1u) {
-          let a_from = a_at + min(r * 16u, ROWS - 16u) * a_stride + k0 / 4u + j * 4u;
-          let a = coopLoadT<coop_mat16x16<f16, A>>(&tile[a_from], a_stride);
-          c[r] = coopMultiplyAdd(a, b[j], c[r]);
-        }
+    var w_from = w_at + column * 4u;
+    var ahead = coopLoadT<coop_mat16x16<f16, B>>(&w[w_from], w_stride);
+    for (var k0 = 0u; k0 < k; k0 += 16u) {
+      let b = ahead;
+      w_from = w_at + min(k0 + 16u, k - 16u) * w_stride + column * 4u;  // on its way while this one is used
+      ahead = coopLoadT<coop_mat16x16<f16, B>>(&w[w_from], w_stride);
+      //!unroll
+      for (var r = 0u; r < TILE_ROWS; r += 1u) {
+        let a_from = a_at + min(r * 16u, ROWS - 16u) * a_stride + k0 / 4u;
+        let a = coopLoadT<coop_mat16x16<f16, A>>(&tile[a_from], a_stride);
+        c[r] = coopMultiplyAdd(a, b, c[r]);
       }
     }
+    //!unroll
     for (var r = 0u; r < TILE_ROWS; r += 1u) {
       coopStoreT(c[r], &tile_out[mine], 4u);
       workgroupBarrier();

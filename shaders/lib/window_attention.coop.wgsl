@@ -29,6 +29,7 @@ fn window_attention(head: u32, lid: u32, slot: u32, p_at: u32, bias_at: u32) {
   let live = subgroup < TILES * SHARES && t >= subgroup % TILES * 16u;
 
   var s: array<vec4<f32>, TILES * 2u>;
+  //!unroll
   for (var i = 0u; i < TILES; i += 1u) {
     let at = bias_at + (i * N + t) * 4u + half * 2u;
     s[i * 2u] = vec4<f32>(b[at]);
@@ -37,6 +38,7 @@ fn window_attention(head: u32, lid: u32, slot: u32, p_at: u32, bias_at: u32) {
   let q_at = slot + from_row * ROW4;
   let q = coopLoadT<coop_mat16x16<f16, A>>(&tile[q_at], ROW4);
   var most = LOW;
+  //!unroll
   for (var i = 0u; i < TILES; i += 1u) {
     let from_key = min(i * 16u, N - 16u);
     let k_at = QKV_AT + from_key * QKV4 + 4u;
@@ -57,6 +59,7 @@ fn window_attention(head: u32, lid: u32, slot: u32, p_at: u32, bias_at: u32) {
   }
   most = max(most, subgroupShuffleXor(most, 1u));
   var sum = 0.0;
+  //!unroll
   for (var i = 0u; i < TILES; i += 1u) {
     let e0 = elem4(exp(s[i * 2u] - most));
     let e1 = elem4(exp(s[i * 2u + 1u] - most));
@@ -71,14 +74,17 @@ fn window_attention(head: u32, lid: u32, slot: u32, p_at: u32, bias_at: u32) {
   workgroupBarrier();
 
   var p: array<coop_mat16x16<f16, A>, TILES>;
+  //!unroll
   for (var i = 0u; i < TILES; i += 1u) {
     let at = p_at + from_row * P_ROW4 + i * 4u;
     p[i] = coopLoadT<coop_mat16x16<f16, A>>(&tile[at], P_ROW4);
   }
   var o: array<vec4<f32>, TURNS * 2u>;
+  //!unroll
   for (var turn = 0u; turn < TURNS; turn += 1u) {
     let column = min(turn * SHARES + share, D / 16u - 1u);
     var c = coop_mat16x16<f32, C>();
+    //!unroll
     for (var i = 0u; i < TILES; i += 1u) {
       let at = QKV_AT + min(i * 16u, N - 16u) * QKV4 + 8u + column * 4u;
       let v = coopLoadT<coop_mat16x16<f16, B>>(&tile[at], QKV4);
@@ -90,6 +96,7 @@ fn window_attention(head: u32, lid: u32, slot: u32, p_at: u32, bias_at: u32) {
     o[turn * 2u + 1u] = tile_out[read_at + 1u] * scale;
     workgroupBarrier();
   }
+  //!unroll
   for (var turn = 0u; turn < TURNS; turn += 1u) {
     let column = turn * SHARES + share;
     if live && column < D / 16u {

@@ -65,6 +65,7 @@ fn main(
   let down = subgroup % 4u * 32u;
   let right = subgroup / 4u * ACROSS;
   var c: array<coop_mat16x16<f32, C>, 2u * ACROSS>;
+  //!unroll
   for (var i = 0u; i < 2u * ACROSS; i += 1u) { c[i] = coop_mat16x16<f32, C>(); }
   for (var k0 = 0u; k0 < K; k0 += BK) {
     for (var i = lid; i < BM * BK4; i += WG) {
@@ -87,6 +88,7 @@ fn main(
       let below = a_at + 16u * A_STRIDE;
       let a0 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[a_at], A_STRIDE);
       let a1 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[below], A_STRIDE);
+      //!unroll
       for (var i = 0u; i < ACROSS; i += 1u) {
         let w_at = k * W_STRIDE + (right + i) * 4u;
         let b = coopLoadT<coop_mat16x16<f16, B>>(&tile_w[w_at], W_STRIDE);
@@ -97,6 +99,7 @@ fn main(
     workgroupBarrier();
   }
   let mine = subgroup * 64u;
+  //!unroll
   for (var i = 0u; i < 2u * ACROSS; i += 1u) {
     coopStoreT(c[i], &block[mine], 4u);
     workgroupBarrier();

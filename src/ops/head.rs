@@ -45,13 +45,9 @@ impl Op for MeanLinear {
         if !c.is_multiple_of(4) {
             return Ok(false);
         }
-        // The parts of one image are more positions of it.
-        let (x, parts) = match batch {
-            1 => lower.parts(0)?,
-            _ => (lower.contiguous(0)?, 1),
-        };
+        let x = lower.contiguous(0)?;
         let load = Load::Mean {
-            positions: h * w * parts,
+            positions: h * w,
             over: h * w,
         };
         let w = lower.pack_transposed(1)?;

@@ -1,5 +1,6 @@
 //! One WGSL file + one variant = one module's text, with a map back to the files it came from.
 
+use super::unroll::{Line, unroll};
 use super::{KernelSpec, Variant};
 use crate::error::{Error, Result};
 use crate::kernels::LIBS;
@@ -136,5 +137,16 @@ pub fn compose(kernel: &KernelSpec, variant: &Variant, target: Target) -> Result
             out.push(line, path, i as u32 + 1);
         }
     }
-    Ok(out)
+    let lines: Vec<Line> = (out.text.lines().zip(&out.lines))
+        .map(|(text, (file, line))| (text.to_string(), *file, *line))
+        .collect();
+    let mut whole = Composed {
+        text: String::with_capacity(out.text.len() * 2),
+        lines: Vec::new(),
+    };
+    match unroll(lines) {
+        Ok(lines) => lines.iter().for_each(|(text, file, line)| whole.push(text, file, *line)),
+        Err((what, file, line)) => return fail(format!("shaders/{file}:{line}: `//!unroll`: {what}")),
+    }
+    Ok(whole)
 }

@@ -9,6 +9,7 @@ mod compose;
 mod dispatch;
 mod kernel;
 mod real;
+mod unroll;
 
 pub use caps::{Caps, CoopMatrix};
 pub use compose::{Composed, ParamsIn, Target, compose};
