@@ -1,6 +1,6 @@
 //! What a user may get wrong: one clear line, an exit code that is not zero, nothing half-written, no panic.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at a surprise
 
 mod common;
 
@@ -198,7 +198,8 @@ fn weights_that_do_not_fit() {
     let named = |name: &str| all.iter().position(|t| t.0 == name).unwrap();
     let at = named("stages.1.blocks.0.mixer.m.attn.proj.1.conv.weight");
     let (name, tensor) = &all[at];
-    let variant = |file: &str, change: &dyn Fn(&mut Vec<(String, Tensor)>)| {
+    type Change<'a> = &'a dyn Fn(&mut Vec<(String, Tensor)>);
+    let variant = |file: &str, change: Change<'_>| {
         let mut tensors = all.clone();
         change(&mut tensors);
         bench.tensors(file, &tensors)

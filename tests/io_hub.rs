@@ -1,4 +1,6 @@
 //! Downloads, against a small server of this test.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at a surprise
 #![cfg(feature = "cli")]
 
 use cascadia::error::{Error, Result};

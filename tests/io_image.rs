@@ -1,4 +1,6 @@
 //! Pictures and their views against Pillow's, and files that are no pictures. The fixtures' maker is beside them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at a surprise
 #![cfg(feature = "images")]
 
 use cascadia::error::Error;

@@ -1,5 +1,7 @@
 //! Class names.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at a surprise
+
 use cascadia::io::labels::{Labels, imagenet};
 
 #[test]

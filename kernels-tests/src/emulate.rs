@@ -10,7 +10,11 @@ use std::fmt::Write;
 pub fn without_matrix_units(case: &Case) -> Case {
     let spec = case.dispatch.kernel;
     let mut text = String::new();
-    for line in spec.source.lines().filter(|l| !l.starts_with("//!use") && l.trim() != "//!unroll") {
+    for line in spec
+        .source
+        .lines()
+        .filter(|l| !l.starts_with("//!use") && l.trim() != "//!unroll")
+    {
         text.push_str(line);
         text.push('\n');
     }

@@ -2,9 +2,9 @@
 
 use crate::tolerance;
 use cascadia::device::{Device, Executable, Options};
-use cascadia::plan::{Buffer, Plan, Port, Role, Step};
-use cascadia::shader::{Arg, Array, Caps, Case, Kernel, Naive, Real};
-use cascadia::tensor::{DType, Layout, Tensor};
+use cascadia::plan::Plan;
+use cascadia::shader::{Array, Caps, Case, Kernel, Naive, Real};
+use cascadia::tensor::{DType, Tensor};
 use std::sync::Arc;
 
 /// Adapters that every test with a GPU runs on: parts of their names. CASCADIA_REQUIRE_ADAPTERS, separated by
@@ -95,55 +95,10 @@ pub fn workgroup_bytes_of(module: &naga::Module) -> u32 {
         .sum()
 }
 
-/// The case as a plan of one dispatch.
-pub fn plan(case: &Case) -> Plan {
-    let elem = case.elem();
-    let mut plan = Plan {
-        dtype: elem,
-        steps: vec![Step {
-            dispatch: case.dispatch.clone(),
-            op: "case",
-            scope: case.name.clone(),
-        }],
-        buffers: Vec::new(),
-        slots: Vec::new(),
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-    };
-    let args: Vec<Arg> = (0..case.arrays.len()).map(Arg).collect();
-    assert_eq!(case.dispatch.args, args, "a case binds its arrays in order");
-    for (i, array) in case.arrays.iter().enumerate() {
-        let dtype = if matches!(array, Array::F32(_)) {
-            DType::F32
-        } else {
-            elem
-        };
-        let port = Port {
-            name: case.dispatch.kernel.binds[i].name.into(),
-            buffer: i,
-            layout: Layout::contiguous(&[array.len()]),
-        };
-        let role = if let Array::Out(n) = array {
-            plan.slots.push((n * dtype.bytes()) as u64);
-            plan.outputs.push(port);
-            Role::Slot(plan.slots.len() - 1)
-        } else {
-            plan.inputs.push(port);
-            Role::Input
-        };
-        plan.buffers.push(Buffer {
-            role,
-            dtype,
-            len: array.len(),
-        });
-    }
-    plan
-}
-
 /// Runs the case; returns its outputs. Panics where a guard was overwritten.
 pub fn run(device: &Device, case: &Case) -> Vec<Vec<f64>> {
     let label = format!("{} {}", case.dispatch.label(), case.name);
-    let plan = Arc::new(plan(case));
+    let plan = Arc::new(Plan::of_case(case));
     let exe = Executable::load(device, plan, &|_| unreachable!("a case has no weights"))
         .unwrap_or_else(|e| panic!("{label}: {e}"));
     let inputs: Vec<Tensor> = (case.arrays.iter())

@@ -20,7 +20,7 @@ fn variants() -> Vec<(&'static Kernel, Case)> {
 fn every_kernel_has_cases_in_f32_and_in_f16() {
     for kernel in KERNELS {
         let elems: HashSet<_> = (kernel.cases)().iter().map(Case::elem).collect();
-        let coop = (kernel.cases)().iter().all(|c| harness::on_matrix_units(c));
+        let coop = (kernel.cases)().iter().all(harness::on_matrix_units);
         let want = if coop { 1 } else { 2 };
         assert!(elems.len() >= want, "{}: {elems:?}", kernel.spec.stem());
     }

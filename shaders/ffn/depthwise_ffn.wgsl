@@ -38,7 +38,8 @@ const SLICE4 = SLICE / 4u;
 const HIDDEN_STRIDE = SLICE4 + 2u;
 const HIDDEN_AT = ROWS * T_STRIDE;
 const AROUND = IN_W + 1u;                                     // tokens before and after that the taps reach
-const SPAN4 = select(1u, (ROWS + 2u * AROUND) * C4, PARTS > 1u);
+// At least 16 bytes: what stands behind it is loaded as matrices, which must begin at a multiple of them.
+const SPAN4 = select(2u, (ROWS + 2u * AROUND) * C4, PARTS > 1u);
 
 var<workgroup> tile: array<elem4, ROWS * (T_STRIDE + HIDDEN_STRIDE)>;  // t [ROWS, CHANNELS], hidden [ROWS, SLICE]
 var<workgroup> span: array<elem4, SPAN4>;                     // x in one part [ROWS + 2 AROUND, CHANNELS]

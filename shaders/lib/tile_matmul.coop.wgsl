@@ -9,6 +9,7 @@
 // name a matrix's role here.
 const TILE_SUBGROUPS = WG / 32u;
 const TILE_ROWS = (ROWS + 15u) / 16u;
+const TILE_AHEAD = 4u;  // matrices of w that are loaded before the first of them is used
 var<workgroup> tile_out: array<vec4<f32>, TILE_SUBGROUPS * 64u>;
 
 fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32, w_stride: u32, cols: u32) {
@@ -21,17 +22,23 @@ fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32
     var c: array<coop_mat16x16<f32, C>, TILE_ROWS>;
     //!unroll
     for (var r = 0u; r < TILE_ROWS; r += 1u) { c[r] = coop_mat16x16<f32, C>(); }
-    var w_from = w_at + column * 4u;
-    var ahead = coopLoadT<coop_mat16x16<f16, B>>(&w[w_from], w_stride);
-    for (var k0 = 0u; k0 < k; k0 += 16u) {
-      let b = ahead;
-      w_from = w_at + min(k0 + 16u, k - 16u) * w_stride + column * 4u;  // on its way while this one is used
-      ahead = coopLoadT<coop_mat16x16<f16, B>>(&w[w_from], w_stride);
+    for (var k0 = 0u; k0 < k; k0 += 16u * TILE_AHEAD) {
+      var b: array<coop_mat16x16<f16, B>, TILE_AHEAD>;
       //!unroll
-      for (var r = 0u; r < TILE_ROWS; r += 1u) {
-        let a_from = a_at + min(r * 16u, ROWS - 16u) * a_stride + k0 / 4u;
-        let a = coopLoadT<coop_mat16x16<f16, A>>(&tile[a_from], a_stride);
-        c[r] = coopMultiplyAdd(a, b, c[r]);
+      for (var j = 0u; j < TILE_AHEAD; j += 1u) {
+        let w_from = w_at + min(k0 + j * 16u, k - 16u) * w_stride + column * 4u;
+        b[j] = coopLoadT<coop_mat16x16<f16, B>>(&w[w_from], w_stride);
+      }
+      //!unroll
+      for (var j = 0u; j < TILE_AHEAD; j += 1u) {
+        if k0 + j * 16u < k {
+          //!unroll
+          for (var r = 0u; r < TILE_ROWS; r += 1u) {
+            let a_from = a_at + min(r * 16u, ROWS - 16u) * a_stride + k0 / 4u + j * 4u;
+            let a = coopLoadT<coop_mat16x16<f16, A>>(&tile[a_from], a_stride);
+            c[r] = coopMultiplyAdd(a, b[j], c[r]);
+          }
+        }
       }
     }
     //!unroll

@@ -1,12 +1,12 @@
 //! A plan on a device: its memory, its bind groups, and running it. Nothing is created while it runs.
 
+use super::constants::{Range, constants};
 use super::{Device, Inner, pipeline::Pipeline};
 use crate::error::{Error, Result};
 use crate::graph::Source;
 use crate::plan::{Buffer, Plan, Port, Role};
 use crate::shader::Dispatch;
-use crate::tensor::{DType, Layout, Tensor, encode_f16};
-use std::collections::HashMap;
+use crate::tensor::{DType, Layout, Tensor};
 use std::sync::Arc;
 
 /// What a guard after a slot is filled with.
@@ -42,14 +42,6 @@ impl Ready {
         }
         pass.dispatch_workgroups(self.grid[0], self.grid[1], self.grid[2]);
     }
-}
-
-/// Part of a wgpu buffer.
-#[derive(Clone)]
-struct Range {
-    buffer: wgpu::Buffer,
-    offset: u64,
-    bytes: u64,
 }
 
 impl Executable {
@@ -264,64 +256,6 @@ fn fits(plan: &Plan, d: &Inner) -> Result<()> {
         ))),
         None => Ok(()),
     }
-}
-
-/// Builds every constant's values and uploads them into shared buffers, each at an aligned offset.
-fn constants(
-    d: &Inner,
-    plan: &Plan,
-    read: &dyn Fn(&Source) -> Result<Vec<f32>>,
-    ranges: &mut [Option<Range>],
-) -> Result<()> {
-    let align = u64::from(d.caps.offset_alignment).max(4);
-    let most = d.caps.max_buffer_bytes.min(1 << 30);
-    let mut groups: Vec<(u64, Vec<(usize, u64)>)> = Vec::new();
-    for (i, b) in plan.buffers.iter().enumerate() {
-        if !matches!(b.role, Role::Constant(_)) {
-            continue;
-        }
-        match groups.last_mut() {
-            Some((size, members)) if *size + b.bytes() <= most => {
-                members.push((i, *size));
-                *size = (*size + b.bytes()).next_multiple_of(align);
-            }
-            _ => groups.push((b.bytes().next_multiple_of(align), vec![(i, 0)])),
-        }
-    }
-    let mut values: HashMap<String, Arc<Vec<f32>>> = HashMap::new();
-    for (size, members) in groups {
-        use wgpu::BufferUsages as U;
-        let buffer = d.buffer("weights", size, U::STORAGE | U::COPY_DST)?;
-        for (i, offset) in members {
-            let b = &plan.buffers[i];
-            let Role::Constant(packs) = &b.role else {
-                continue;
-            };
-            let mut data = Vec::with_capacity(b.len);
-            for pack in packs {
-                let name = &pack.weight.name;
-                let weight = match values.get(name) {
-                    Some(v) => v.clone(),
-                    None => {
-                        let v = Arc::new(pack.weight.values(read)?);
-                        values.insert(name.clone(), v.clone());
-                        v
-                    }
-                };
-                data.extend(pack.fill(&weight));
-            }
-            match b.dtype {
-                DType::F16 => d.upload(&buffer, offset, &encode_f16(&data)),
-                _ => d.upload(&buffer, offset, bytemuck::cast_slice(&data)),
-            }
-            ranges[i] = Some(Range {
-                buffer: buffer.clone(),
-                offset,
-                bytes: b.bytes().next_multiple_of(4),
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Bind groups and params of every step.

@@ -1,6 +1,7 @@
 //! The only module that names `wgpu`: adapters, what they offer, pipelines, memory, running a plan.
 
 mod adapters;
+mod constants;
 mod executable;
 mod memory;
 mod pipeline;
@@ -98,11 +99,12 @@ impl Device {
         let info = adapter.get_info();
         let (features, limits) = adapters::wanted(&adapter, options);
         let caps = adapters::caps(&adapter, features, &limits, options);
-        // SAFETY: cooperative matrices are experimental in wgpu: a shader that misuses them may misbehave.
-        // Only this crate's own shaders use them, and the tests run each against its reference.
-        let experimental_features = match caps.coop {
-            Some(_) => unsafe { wgpu::ExperimentalFeatures::enabled() },
-            None => wgpu::ExperimentalFeatures::disabled(),
+        let experimental_features = if caps.coop.is_some() {
+            // SAFETY: cooperative matrices are experimental in wgpu: a shader that misuses them may misbehave.
+            // Only this crate's own shaders use them, and the tests run each against its reference.
+            unsafe { wgpu::ExperimentalFeatures::enabled() }
+        } else {
+            wgpu::ExperimentalFeatures::disabled()
         };
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {

@@ -76,6 +76,9 @@ impl Plan {
     }
 }
 
+/// An op that takes elementwise work along: it, its inputs, and further ones.
+type Host = (Arc<dyn Op>, Vec<Id>, Vec<Id>);
+
 /// How many values are made from each value.
 fn uses(graph: &Finished) -> Vec<usize> {
     let mut uses = vec![0; graph.nodes.len()];
@@ -201,7 +204,7 @@ impl Builder<'_> {
     }
 
     /// For an elementwise op: the op before it that takes it along, that op's inputs, and further ones.
-    fn host(&self, op: &Arc<dyn Op>, inputs: &[Id]) -> Option<(Arc<dyn Op>, Vec<Id>, Vec<Id>)> {
+    fn host(&self, op: &Arc<dyn Op>, inputs: &[Id]) -> Option<Host> {
         let before = |id: Id| match &self.graph.nodes[id].kind {
             Kind::Op(op, inputs) if self.uses[id] == 1 && !self.values.contains_key(&id) => {
                 Some((op, inputs.clone()))

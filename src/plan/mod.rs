@@ -2,6 +2,7 @@
 //! data, made without a GPU, and prints as text.
 
 mod build;
+mod case;
 mod slots;
 mod text;
 

@@ -145,8 +145,12 @@ pub fn compose(kernel: &KernelSpec, variant: &Variant, target: Target) -> Result
         lines: Vec::new(),
     };
     match unroll(lines) {
-        Ok(lines) => lines.iter().for_each(|(text, file, line)| whole.push(text, file, *line)),
-        Err((what, file, line)) => return fail(format!("shaders/{file}:{line}: `//!unroll`: {what}")),
+        Ok(lines) => lines
+            .iter()
+            .for_each(|(text, file, line)| whole.push(text, file, *line)),
+        Err((what, file, line)) => {
+            return fail(format!("shaders/{file}:{line}: `//!unroll`: {what}"));
+        }
     }
     Ok(whole)
 }

@@ -34,9 +34,12 @@ fn expand(lines: &[Line], consts: &Consts) -> Result<Vec<Line>, (String, &'stati
         let wrong = |what: &str| (what.to_string(), *file, *number);
         let header = lines.get(at + 1).ok_or_else(|| wrong("no loop follows"))?;
         let head = code(&header.0).trim();
-        let (name, from, to, step) = parts(head, consts)
-            .ok_or_else(|| wrong("no loop `for (var i = A; i < B; i += C) {` over constants follows"))?;
-        let open = head.find('{').ok_or_else(|| wrong("the loop's `{` is not on its line"))?;
+        let (name, from, to, step) = parts(head, consts).ok_or_else(|| {
+            wrong("no loop `for (var i = A; i < B; i += C) {` over constants follows")
+        })?;
+        let open = head
+            .find('{')
+            .ok_or_else(|| wrong("the loop's `{` is not on its line"))?;
         let mut depth = 0i32;
         let mut end = None;
         'lines: for (i, line) in lines.iter().enumerate().skip(at + 1) {
@@ -92,7 +95,10 @@ impl Consts {
         let pairs = lines.iter().filter_map(|l| {
             let (name, value) = code(&l.0).strip_prefix("const ")?.split_once('=')?;
             let name = name.split(':').next()?.trim();
-            Some((name.to_string(), value.trim().trim_end_matches(';').to_string()))
+            Some((
+                name.to_string(),
+                value.trim().trim_end_matches(';').to_string(),
+            ))
         });
         Self(pairs.collect())
     }
@@ -217,8 +223,12 @@ impl Parser<'_> {
         match token.as_str() {
             "true" => Some(1),
             "false" => Some(0),
-            t if t.starts_with(|c: char| c.is_ascii_digit()) => t.trim_end_matches('u').parse().ok(),
-            name => self.consts.evaluate(self.consts.0.get(name)?, self.depth + 1),
+            t if t.starts_with(|c: char| c.is_ascii_digit()) => {
+                t.trim_end_matches('u').parse().ok()
+            }
+            name => self
+                .consts
+                .evaluate(self.consts.0.get(name)?, self.depth + 1),
         }
     }
 }
@@ -239,7 +249,10 @@ mod tests {
         let out = unroll(lines(text)).unwrap();
         let text: Vec<&str> = out.iter().map(|l| l.0.trim()).collect();
         assert_eq!(text.iter().filter(|l| **l == "c[i] = j;").count(), 4);
-        assert_eq!(text.iter().filter(|l| l.starts_with("{ const i")).count(), 2);
+        assert_eq!(
+            text.iter().filter(|l| l.starts_with("{ const i")).count(),
+            2
+        );
         assert!(text.contains(&"{ const j = 2u;") && text.last() == Some(&"rest"));
     }
 

@@ -1,6 +1,7 @@
 //! Running the built command in a folder of its own.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at a surprise
+#![allow(dead_code)]
 
 use cascadia::engine::embedded;
 use cascadia::io::{preprocess::Picture, save};

@@ -15,6 +15,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+type Read<'a> = dyn Fn(&Source) -> Result<Vec<f32>> + 'a;
+
 #[derive(clap::Args)]
 pub struct Args {
     /// m0 to m5, or weights as for `classify --model`
@@ -56,7 +58,7 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         let plan = Plan::new(&graph, device.caps(), &Options { dtype, fuse })?;
         // Only once the plan stands, and so a batch that the adapter can bind.
         let x = Tensor::from_f32(&[batch, 3, h, w], &noise(1, batch * 3 * h * w))?;
-        let read: Box<dyn Fn(&Source) -> Result<Vec<f32>>> = match &weights {
+        let read: Box<Read<'_>> = match &weights {
             Some(checkpoint) => {
                 fits(checkpoint, &graph)?;
                 Box::new(reader(checkpoint))

@@ -3,7 +3,8 @@
 //! A tile of BM × BN costs BM·BN·BK multiply-adds for (BM + BN)·BK loads: with 128 × 64 and f16, 43 multiply-adds
 //! a byte, above every GPU's ratio of arithmetic to bandwidth, so it is bound by arithmetic.
 
-use super::product::{Operands, Product, reference};
+use super::product::{Operands, Product};
+use super::reference::reference;
 use crate::kernel;
 use crate::shader::{Caps, Case, Dispatch, fold_grid};
 use crate::tensor::DType;

@@ -3,7 +3,8 @@
 //! A tile of 128 × BN moves (128 + BN)·BK·2 bytes for 128·BN·BK multiply-adds: with BN = 128, 32 a byte from the
 //! cache, so 200 TFLOP/s ask 3 TB/s of it.
 
-use super::product::{Operands, Product, reference};
+use super::product::{Operands, Product};
+use super::reference::reference;
 use crate::kernel;
 use crate::shader::{Caps, Case, Dispatch, fold_grid};
 use crate::tensor::DType;

@@ -5,5 +5,6 @@ pub mod gemm;
 pub mod gemm_coop;
 pub mod gemm_small;
 mod product;
+mod reference;
 
 pub use product::{Load, Operands, Product, Residual, product};

@@ -1,0 +1,27 @@
+//! Runs one case of every kernel × library choice, unchecked, on every adapter: for a validation layer to watch. Races
+//! and accesses out of bounds are its to find; results are compared elsewhere.
+
+use cascadia::kernels::KERNELS;
+use kernels_tests::harness;
+use std::collections::HashSet;
+
+fn main() {
+    for adapter in harness::adapters() {
+        let device = harness::open(&adapter, false);
+        let (mut seen, mut ran) = (HashSet::new(), 0);
+        for kernel in KERNELS {
+            for case in (kernel.cases)() {
+                let kind = (
+                    kernel.spec.stem(),
+                    case.elem(),
+                    case.variant().choices.clone(),
+                );
+                if harness::unsupported(&case, device.caps()).is_none() && seen.insert(kind) {
+                    harness::run(&device, &case);
+                    ran += 1;
+                }
+            }
+        }
+        println!("{adapter}: {ran} cases ran");
+    }
+}
