@@ -22,23 +22,32 @@ fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32
     var c: array<coop_mat16x16<f32, C>, TILE_ROWS>;
     //!unroll
     for (var r = 0u; r < TILE_ROWS; r += 1u) { c[r] = coop_mat16x16<f32, C>(); }
-    for (var k0 = 0u; k0 < k; k0 += 16u * TILE_AHEAD) {
+    var k0 = 0u;
+    for (; k0 + 16u * TILE_AHEAD <= k; k0 += 16u * TILE_AHEAD) {
       var b: array<coop_mat16x16<f16, B>, TILE_AHEAD>;
       //!unroll
       for (var j = 0u; j < TILE_AHEAD; j += 1u) {
-        let w_from = w_at + min(k0 + j * 16u, k - 16u) * w_stride + column * 4u;
+        let w_from = w_at + (k0 + j * 16u) * w_stride + column * 4u;
         b[j] = coopLoadT<coop_mat16x16<f16, B>>(&w[w_from], w_stride);
       }
       //!unroll
       for (var j = 0u; j < TILE_AHEAD; j += 1u) {
-        if k0 + j * 16u < k {
-          //!unroll
-          for (var r = 0u; r < TILE_ROWS; r += 1u) {
-            let a_from = a_at + min(r * 16u, ROWS - 16u) * a_stride + k0 / 4u + j * 4u;
-            let a = coopLoadT<coop_mat16x16<f16, A>>(&tile[a_from], a_stride);
-            c[r] = coopMultiplyAdd(a, b[j], c[r]);
-          }
+        //!unroll
+        for (var r = 0u; r < TILE_ROWS; r += 1u) {
+          let a_from = a_at + min(r * 16u, ROWS - 16u) * a_stride + k0 / 4u + j * 4u;
+          let a = coopLoadT<coop_mat16x16<f16, A>>(&tile[a_from], a_stride);
+          c[r] = coopMultiplyAdd(a, b[j], c[r]);
         }
+      }
+    }
+    for (; k0 < k; k0 += 16u) {
+      let w_from = w_at + k0 * w_stride + column * 4u;
+      let b = coopLoadT<coop_mat16x16<f16, B>>(&w[w_from], w_stride);
+      //!unroll
+      for (var r = 0u; r < TILE_ROWS; r += 1u) {
+        let a_from = a_at + min(r * 16u, ROWS - 16u) * a_stride + k0 / 4u;
+        let a = coopLoadT<coop_mat16x16<f16, A>>(&tile[a_from], a_stride);
+        c[r] = coopMultiplyAdd(a, b, c[r]);
       }
     }
     //!unroll
