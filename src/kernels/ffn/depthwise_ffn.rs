@@ -48,7 +48,7 @@ pub struct Tile {
 pub fn workgroup_bytes(f: &Ffn, elem: DType, tile: Tile) -> usize {
     let tokens = tile.rows * (f.c + f.hidden / tile.slices + 16) * elem.bytes();
     let span = match f.parts {
-        1 => 16,
+        1 => 8 * elem.bytes(),
         _ => (tile.rows + 2 * (f.map[1] + 1)) * f.c * elem.bytes(),
     };
     let out = if tile.coop { tile.wg / 32 * 1024 } else { 0 };
