@@ -20,9 +20,7 @@ pub struct CascadedGroup {
     pub q: Vec<Conv>,
     /// The same with the attention's scale folded in.
     pub q_scaled: Vec<Conv>,
-    /// Relative position bias [heads, window²], by |dy| · window + |dx|.
-    pub table: Weight,
-    /// The same spread out: [heads, tokens, tokens].
+    /// Relative position bias [heads, tokens, tokens].
     pub spread: Weight,
     pub project: Conv,
 }

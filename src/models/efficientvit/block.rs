@@ -94,7 +94,7 @@ impl Block {
         let (width, heads) = (c.dims[s], c.heads[s]);
         let d = width / heads;
         let attn = format!("{name}.mixer.m.attn");
-        let (table, spread) = position_bias(
+        let spread = position_bias(
             &format!("{attn}.attention_biases"),
             heads,
             c.tables[s],
@@ -123,7 +123,6 @@ impl Block {
                     .collect(),
                 q: (0..heads).map(|i| dws(i, Fold::Norm)).collect(),
                 q_scaled: (0..heads).map(|i| dws(i, Fold::Scale)).collect(),
-                table,
                 spread,
                 project: conv_bn(
                     &format!("{attn}.proj.1"),

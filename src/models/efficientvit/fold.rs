@@ -157,24 +157,13 @@ pub(super) fn classifier(names: &[&str], classes: usize, n: usize) -> (Weight, W
     (weight, bias)
 }
 
-/// A stage's relative position tables: [heads, window²] as kernels index them by (|dy|, |dx|), and spread out
-/// to [heads, tokens, tokens]. Resized where the checkpoint's are of another side.
-pub(super) fn position_bias(
-    name: &str,
-    heads: usize,
-    side: usize,
-    window: usize,
-) -> (Weight, Weight) {
+/// A stage's relative position bias [heads, tokens, tokens], from its table [heads, side²] by (|dy|, |dx|), which
+/// is resized where the checkpoint's is of another side.
+pub(super) fn position_bias(name: &str, heads: usize, side: usize, window: usize) -> Weight {
     let tokens = window * window;
     let sources = vec![source(name.into(), &[heads, side * side], true)];
-    let table = Weight::made(
+    Weight::made(
         format!("{name} {window}"),
-        &[heads, tokens],
-        sources.clone(),
-        move |t| bias::resize(&t[0], side, window),
-    );
-    let spread = Weight::made(
-        format!("{name} {window} spread"),
         &[heads, tokens, tokens],
         sources,
         move |t| {
@@ -189,6 +178,5 @@ pub(super) fn position_bias(
             }
             out
         },
-    );
-    (table, spread)
+    )
 }
