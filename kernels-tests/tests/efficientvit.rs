@@ -105,27 +105,27 @@ fn m0_agrees_with_timm() {
 
 #[test]
 fn m1_agrees_with_timm() {
-    check("m1_224x224_seed0", true);
+    check("m1_224x224_seed", true);
 }
 
 #[test]
 fn m2_agrees_with_timm() {
-    check("m2_224x224_seed0", true);
+    check("m2_224x224_seed", true);
 }
 
 #[test]
 fn m3_agrees_with_timm() {
-    check("m3_224x224_seed0", true);
+    check("m3_224x224_seed", true);
 }
 
 #[test]
 fn m4_agrees_with_timm() {
-    check("m4_224x224_seed0", true);
+    check("m4_224x224_seed", true);
 }
 
 #[test]
 fn m5_agrees_with_timm() {
-    check("m5_224x224_seed0", true);
+    check("m5_224x224_seed", true);
 }
 
 #[test]
@@ -140,7 +140,14 @@ fn another_number_of_classes_agrees_with_timm() {
 
 #[test]
 fn other_sizes_agree_with_timm() {
-    for size in ["m5_384x384", "m0_256x320", "m3_192x160", "m0_100x132"] {
+    for size in [
+        "m5_384x384",
+        "m2_256x256",
+        "m0_256x320",
+        "m4_256x320",
+        "m3_192x160",
+        "m0_100x132",
+    ] {
         check(size, true);
     }
 }
