@@ -66,13 +66,7 @@ pub fn adapters() -> Vec<AdapterReport> {
                 .trim()
                 .to_string(),
             caps: caps(a, features, &limits, &options),
-            timestamps: if features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES) {
-                Timestamps::Dispatches
-            } else if features.contains(wgpu::Features::TIMESTAMP_QUERY) {
-                Timestamps::Passes
-            } else {
-                Timestamps::None
-            },
+            timestamps: Timestamps::of(features),
         }
     };
     all.iter().map(report).collect()

@@ -84,6 +84,18 @@ pub enum Timestamps {
     Dispatches,
 }
 
+impl Timestamps {
+    fn of(features: wgpu::Features) -> Self {
+        if features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES) {
+            Timestamps::Dispatches
+        } else if features.contains(wgpu::Features::TIMESTAMP_QUERY) {
+            Timestamps::Passes
+        } else {
+            Timestamps::None
+        }
+    }
+}
+
 impl Device {
     /// Opens an adapter.
     ///
@@ -131,13 +143,7 @@ impl Device {
                 f.error.get_or_insert_with(|| e.to_string());
             }
         }));
-        let timestamps = if features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES) {
-            Timestamps::Dispatches
-        } else if features.contains(wgpu::Features::TIMESTAMP_QUERY) {
-            Timestamps::Passes
-        } else {
-            Timestamps::None
-        };
+        let timestamps = Timestamps::of(features);
         Ok(Self {
             inner: Arc::new(Inner {
                 device,

@@ -1,5 +1,7 @@
 //! What an adapter offers, as plain data: a plan is made from it, and so needs no GPU.
 
+use crate::tensor::DType;
+
 /// A cooperative-matrix shape that an adapter multiplies: A[m, k] · B[k, n] + C[m, n], f16 into f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CoopMatrix {
@@ -31,6 +33,14 @@ pub struct Caps {
     pub offset_alignment: u32,
     /// Workgroups that keep the adapter busy: a guess by kind of device, as WebGPU does not say.
     pub parallel: u32,
+}
+
+impl Caps {
+    /// Whether kernels on matrix units run here in `elem`: f16 matrices of 16 × 16 × 16, by subgroups of 32.
+    pub fn matrix_units(&self, elem: DType) -> bool {
+        let square = (self.coop).is_some_and(|m| (m.m, m.n, m.k) == (16, 16, 16));
+        square && elem == DType::F16 && self.subgroup_max == 32
+    }
 }
 
 impl Default for Caps {

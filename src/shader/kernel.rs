@@ -167,7 +167,8 @@ macro_rules! kernel {
         }
 
         impl Binds {
-            fn args(self) -> Vec<$crate::shader::Arg> {
+            /// In the order of the bindings.
+            pub fn args(self) -> Vec<$crate::shader::Arg> {
                 vec![$(self.$b),*]
             }
         }

@@ -169,9 +169,8 @@ pub fn workgroup_bytes(shape: &Shape, choice: &Choice, elem: DType) -> u32 {
 /// Whether the kernel computes the shape this way on such an adapter.
 pub fn fits(caps: &Caps, elem: DType, shape: &Shape, choice: &Choice) -> bool {
     let n = shape.tokens() as u32;
-    let coop = caps.coop.is_some_and(|m| (m.m, m.n, m.k) == (16, 16, 16))
-        && (caps.subgroups, caps.subgroup_min, caps.subgroup_max) == (true, 32, 32)
-        && elem == DType::F16
+    let coop = caps.matrix_units(elem)
+        && (caps.subgroups, caps.subgroup_min) == (true, 32)
         && shape.d.is_multiple_of(16)
         && shape.window >= 4;
     let attention = choice.matmul == "coop" && choice.wg >= 32 * n.div_ceil(16);

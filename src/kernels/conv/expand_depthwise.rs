@@ -104,8 +104,7 @@ pub fn workgroup_bytes(e: &Expand, elem: DType, tile: Tile) -> usize {
 pub fn choose(e: &Expand, elem: DType, caps: &Caps) -> Option<Tile> {
     let whole = e.out_map()[0];
     let bands = [whole, whole.div_ceil(2), whole.div_ceil(4), 1];
-    let square = caps.coop.is_some_and(|s| (s.m, s.n, s.k) == (16, 16, 16));
-    let coop = square && elem == DType::F16 && caps.subgroup_max == 32 && e.k.is_multiple_of(16);
+    let coop = caps.matrix_units(elem) && e.k.is_multiple_of(16);
     let coop = coop.then_some([64, 32].map(|chunk| (chunk, true)));
     let kinds = (coop.into_iter().flatten()).chain([32, 16].map(|chunk| (chunk, false)));
     let tiles: Vec<Tile> = kinds

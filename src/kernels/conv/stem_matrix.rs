@@ -56,8 +56,7 @@ pub fn workgroup_bytes(s: &Stem, tile: Tile) -> usize {
 /// The tile that suits the size on this adapter, or nothing where it has no matrix units for f16 or too little
 /// workgroup memory.
 pub fn choose(s: &Stem, elem: DType, caps: &Caps) -> Option<Tile> {
-    let square = caps.coop.is_some_and(|s| (s.m, s.n, s.k) == (16, 16, 16));
-    if !square || elem != DType::F16 || caps.subgroup_max != 32 || !s.out.is_multiple_of(16) {
+    if !caps.matrix_units(elem) || !s.out.is_multiple_of(16) {
         return None;
     }
     // The part of mid under 15 pixels is 31 wide: two blocks of 16.

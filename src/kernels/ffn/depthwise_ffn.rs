@@ -59,8 +59,7 @@ pub fn workgroup_bytes(f: &Ffn, elem: DType, tile: Tile) -> usize {
 /// With few tokens, the hidden channels are shared among several workgroups.
 pub fn choose(f: &Ffn, elem: DType, caps: &Caps) -> Option<Tile> {
     let wg = (caps.max_invocations as usize).min(256);
-    let square = caps.coop.is_some_and(|s| (s.m, s.n, s.k) == (16, 16, 16));
-    let coop = square && elem == DType::F16 && caps.subgroup_max == 32;
+    let coop = caps.matrix_units(elem);
     let fits = |t: &Tile| workgroup_bytes(f, elem, *t) <= caps.max_workgroup_bytes as usize;
     let busy = caps.parallel as usize;
     let enough = |rows: usize| 2 * f.tokens.div_ceil(rows) >= busy;

@@ -33,9 +33,8 @@ pub fn workgroup_bytes(f: &Ffn, tile: Tile) -> usize {
 /// The tile that suits the size on this adapter, or nothing where it has no matrix units for f16, too little
 /// workgroup memory, or too few tokens to be kept busy.
 pub fn choose(f: &Ffn, elem: DType, caps: &Caps) -> Option<Tile> {
-    let square = caps.coop.is_some_and(|s| (s.m, s.n, s.k) == (16, 16, 16));
     let sixteens = [f.c, f.hidden].iter().all(|n| n.is_multiple_of(16));
-    let able = square && elem == DType::F16 && caps.subgroup_max == 32;
+    let able = caps.matrix_units(elem);
     if !able || !sixteens || f.parts != 1 {
         return None;
     }

@@ -6,7 +6,7 @@
 use super::product::{Operands, Product};
 use super::reference::reference;
 use crate::kernel;
-use crate::shader::{Caps, Case, Dispatch, fold_grid};
+use crate::shader::{Caps, Case, Dispatch};
 use crate::tensor::DType;
 
 kernel! {
@@ -25,28 +25,8 @@ pub fn dispatch(p: &Product, elem: DType, at: Operands, caps: &Caps) -> Dispatch
     let tm = if wide { 8 } else { 4 };
     let bm = wg / (BN / 4) * tm;
     let groups = p.m.div_ceil(bm) * p.n.div_ceil(BN);
-    Dispatch {
-        kernel: &SPEC,
-        variant: p.variant(elem).set("WG", wg).set("BN", BN).set("TM", tm),
-        params: bytemuck::bytes_of(&Params {
-            m: p.m as u32,
-            x_offset: p.offset(),
-            scale: p.scale(),
-        })
-        .to_vec(),
-        args: Binds {
-            x: at.x,
-            aux: at.aux.unwrap_or(at.w),
-            w: at.w,
-            bias: at.bias,
-            r: at.r.unwrap_or(at.w),
-            y: at.y,
-        }
-        .args(),
-        grid: fold_grid(groups as u64, caps),
-        category: p.category(),
-        cost: p.cost(elem),
-    }
+    let variant = p.variant(elem).set("WG", wg).set("BN", BN).set("TM", tm);
+    p.dispatch(&SPEC, variant, at, groups, elem, caps)
 }
 
 fn cases() -> Vec<Case> {

@@ -6,7 +6,7 @@
 use super::product::{Operands, Product};
 use super::reference::reference;
 use crate::kernel;
-use crate::shader::{Caps, Case, Dispatch, fold_grid};
+use crate::shader::{Caps, Case, Dispatch};
 use crate::tensor::DType;
 
 kernel! {
@@ -19,8 +19,7 @@ const BM: usize = 128;
 
 /// Whether the adapter has what it needs.
 pub fn fits(elem: DType, caps: &Caps) -> bool {
-    let square = caps.coop.is_some_and(|s| (s.m, s.n, s.k) == (16, 16, 16));
-    square && elem == DType::F16 && caps.subgroup_max == 32 && caps.max_workgroup_bytes >= 28 << 10
+    caps.matrix_units(elem) && caps.max_workgroup_bytes >= 28 << 10
 }
 
 /// One dispatch of the product.
@@ -32,28 +31,8 @@ pub fn dispatch(p: &Product, elem: DType, at: Operands, caps: &Caps) -> Dispatch
         .min_by_key(|&bn| waste(bn))
         .unwrap_or(64);
     let groups = p.m.div_ceil(BM) * p.n.div_ceil(bn);
-    Dispatch {
-        kernel: &SPEC,
-        variant: p.variant(elem).set("BN", bn),
-        params: bytemuck::bytes_of(&Params {
-            m: p.m as u32,
-            x_offset: p.offset(),
-            scale: p.scale(),
-        })
-        .to_vec(),
-        args: Binds {
-            x: at.x,
-            aux: at.aux.unwrap_or(at.w),
-            w: at.w,
-            bias: at.bias,
-            r: at.r.unwrap_or(at.w),
-            y: at.y,
-        }
-        .args(),
-        grid: fold_grid(groups as u64, caps),
-        category: p.category(),
-        cost: p.cost(elem),
-    }
+    let variant = p.variant(elem).set("BN", bn);
+    p.dispatch(&SPEC, variant, at, groups, elem, caps)
 }
 
 fn cases() -> Vec<Case> {

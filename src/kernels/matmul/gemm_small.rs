@@ -7,7 +7,7 @@
 use super::product::{Operands, Product};
 use super::reference::reference;
 use crate::kernel;
-use crate::shader::{Caps, Case, Dispatch, fold_grid};
+use crate::shader::{Caps, Case, Dispatch};
 use crate::tensor::DType;
 
 kernel! {
@@ -24,28 +24,8 @@ pub fn dispatch(p: &Product, elem: DType, at: Operands, caps: &Caps) -> Dispatch
     let most = (caps.max_invocations / 16).clamp(1, 16) as usize;
     let split = 1 << most.min((p.k / 4).max(1)).ilog2();
     let groups = p.m.div_ceil(16) * p.n.div_ceil(16);
-    Dispatch {
-        kernel: &SPEC,
-        variant: p.variant(elem).set("SPLIT", split as u32),
-        params: bytemuck::bytes_of(&Params {
-            m: p.m as u32,
-            x_offset: p.offset(),
-            scale: p.scale(),
-        })
-        .to_vec(),
-        args: Binds {
-            x: at.x,
-            aux: at.aux.unwrap_or(at.w),
-            w: at.w,
-            bias: at.bias,
-            r: at.r.unwrap_or(at.w),
-            y: at.y,
-        }
-        .args(),
-        grid: fold_grid(groups as u64, caps),
-        category: p.category(),
-        cost: p.cost(elem),
-    }
+    let variant = p.variant(elem).set("SPLIT", split as u32);
+    p.dispatch(&SPEC, variant, at, groups, elem, caps)
 }
 
 fn cases() -> Vec<Case> {

@@ -1,7 +1,9 @@
 //! What a matrix product computes, whichever kernel computes it: where its rows come from, what follows it.
 
 use super::{gemm, gemm_coop, gemm_small};
-use crate::shader::{Arg, Array, Caps, Case, Category, Cost, Dispatch, Variant, noise};
+use crate::shader::{
+    Arg, Array, Caps, Case, Category, Cost, Dispatch, KernelSpec, Variant, fold_grid, noise,
+};
 use crate::tensor::DType;
 
 /// Where the rows of A come from, by the file of `lib/load_a.*` that reads them. Maps are [H, W].
@@ -128,14 +130,14 @@ impl Product {
         }
     }
 
-    pub(super) fn offset(&self) -> u32 {
+    fn offset(&self) -> u32 {
         match self.load {
             Load::Rows { offset, .. } => offset as u32,
             _ => 0,
         }
     }
 
-    pub(super) fn scale(&self) -> f32 {
+    fn scale(&self) -> f32 {
         match self.load {
             Load::Mean { over, .. } => 1.0 / over as f32,
             _ => 1.0,
@@ -169,14 +171,48 @@ impl Product {
         }
     }
 
-    pub(super) fn category(&self) -> Category {
+    /// One dispatch of `groups` workgroups of a product kernel: all of them declare the same params and bindings.
+    pub(super) fn dispatch(
+        &self,
+        kernel: &'static KernelSpec,
+        variant: Variant,
+        at: Operands,
+        groups: usize,
+        elem: DType,
+        caps: &Caps,
+    ) -> Dispatch {
+        let params = gemm::Params {
+            m: self.m as u32,
+            x_offset: self.offset(),
+            scale: self.scale(),
+        };
+        let binds = gemm::Binds {
+            x: at.x,
+            aux: at.aux.unwrap_or(at.w),
+            w: at.w,
+            bias: at.bias,
+            r: at.r.unwrap_or(at.w),
+            y: at.y,
+        };
+        Dispatch {
+            kernel,
+            variant,
+            params: bytemuck::bytes_of(&params).to_vec(),
+            args: binds.args(),
+            grid: fold_grid(groups as u64, caps),
+            category: self.category(),
+            cost: self.cost(elem),
+        }
+    }
+
+    fn category(&self) -> Category {
         match self.load {
             Load::Im2col { .. } => Category::Convolution,
             _ => Category::Matmul,
         }
     }
 
-    pub(super) fn cost(&self, elem: DType) -> Cost {
+    fn cost(&self, elem: DType) -> Cost {
         let bytes = |n: usize| (n * elem.bytes()) as u64;
         let (m, n, k) = (self.m as u64, self.n as u64, self.k as u64);
         let nine = |cond: bool, width: u64| if cond { 9 * m * width } else { 0 };
