@@ -27,6 +27,11 @@ impl Failure<'_> {
         ))
     }
 
+    /// Whether the hub says that there is no such file.
+    pub fn is_absence(error: &ApiError) -> bool {
+        matches!(error, ApiError::RequestError(e) if matches!(**e, ureq::Error::StatusCode(404)))
+    }
+
     pub fn of(&self, error: ApiError) -> Error {
         let HubId { repo, revision } = self.id;
         let endpoint = &self.hub.endpoint;
