@@ -5,10 +5,12 @@ mod constants;
 mod executable;
 mod memory;
 mod pipeline;
+mod store;
 mod timing;
 
 pub use adapters::{AdapterReport, adapters};
 pub use executable::Executable;
+pub use store::Store;
 pub use timing::Timings;
 
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! What an op is: its shape rule, its cost, and how it becomes dispatches.
 
-use super::{Pack, Weight};
+use super::{Encode, Pack, Weight};
 use crate::error::{Error, Result};
 use crate::shader::{Arg, Caps, Dispatch};
 use crate::tensor::{DType, Layout};
@@ -37,6 +37,11 @@ pub trait Op: fmt::Debug + Send + Sync {
 
     /// The shape of the result, or what is wrong with the inputs'.
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String>;
+
+    /// The element type of the result, in a plan of `plan`.
+    fn dtype(&self, plan: DType) -> DType {
+        plan
+    }
 
     /// Multiply-adds of a plain computation.
     fn macs(&self, _inputs: &[&[usize]], _output: &[usize]) -> u64 {
@@ -98,8 +103,12 @@ impl Operand {
 pub trait Memory {
     /// A buffer of `len` elements that lives as long as the op's dispatches need it.
     fn scratch(&mut self, len: usize) -> Arg;
-    /// A constant made of `packs`, one after the other.
+    /// As [`Memory::scratch`], of another element type than the plan's.
+    fn scratch_as(&mut self, dtype: DType, len: usize) -> Arg;
+    /// A constant made of `packs`, one after the other, in the plan's element type.
     fn constant(&mut self, packs: Vec<Pack>) -> Arg;
+    /// As [`Memory::constant`], stored as `encode` says.
+    fn constant_as(&mut self, packs: Vec<Pack>, encode: Encode) -> Arg;
     /// `operand` in one part, in row-major order from offset 0: itself, or a copy, which the plan shows.
     fn contiguous(&mut self, operand: &Operand) -> Result<Arg>;
     /// `operand` in one part: itself, or the sum of its parts, which the plan shows.
