@@ -85,7 +85,7 @@ impl Store {
         Ok(())
     }
 
-    fn known(&self, name: &str) -> Result<State> {
+    pub(super) fn known(&self, name: &str) -> Result<State> {
         (self.states().get(name).cloned())
             .ok_or_else(|| Error::Usage(format!("there is no state `{name}`")))
     }

@@ -3,7 +3,7 @@
 use super::{Encode, Pack, Weight};
 use crate::error::{Error, Result};
 use crate::shader::{Arg, Caps, Dispatch};
-use crate::tensor::{DType, Layout};
+use crate::tensor::{DType, Format, Layout};
 use std::fmt;
 
 /// An elementwise function that a kernel can apply to what it is about to store.
@@ -38,9 +38,9 @@ pub trait Op: fmt::Debug + Send + Sync {
     /// The shape of the result, or what is wrong with the inputs'.
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String>;
 
-    /// The element type of the result, in a plan of `plan`.
-    fn dtype(&self, plan: DType) -> DType {
-        plan
+    /// The element type of the result; where `None`, that of the first input that is not a weight.
+    fn dtype(&self) -> Option<DType> {
+        None
     }
 
     /// Multiply-adds of a plain computation.
@@ -119,7 +119,12 @@ pub trait Memory {
 /// An op being lowered: its operands, where its result goes, what the adapter offers.
 pub struct Lower<'a> {
     pub caps: &'a Caps,
+    /// The result's element type.
     pub dtype: DType,
+    /// The plan's: of maps, caches and weights.
+    pub elem: DType,
+    /// How matrices of weights are stored where a kernel reads more than one format.
+    pub weights: Format,
     pub inputs: Vec<Operand>,
     /// The result's buffer, in row-major order of `shape`.
     pub output: Arg,

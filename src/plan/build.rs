@@ -8,7 +8,7 @@ use crate::graph::{
 use crate::kernels::elementwise::copy;
 use crate::kernels::reduce::mean;
 use crate::shader::{Arg, Caps, Dispatch};
-use crate::tensor::{DType, Layout};
+use crate::tensor::{DType, Format, Layout};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -17,8 +17,24 @@ use std::sync::Arc;
 pub struct Options {
     /// The element type of activations and constants: `F32` or `F16`.
     pub dtype: DType,
+    /// How the matrices of language models are stored.
+    pub weights: Format,
     /// Fuse what can be fused. Without, every op is a dispatch of its own, as an eager framework runs it.
     pub fuse: bool,
+}
+
+impl Options {
+    /// A fused plan of `dtype`, weights included.
+    pub fn new(dtype: DType) -> Self {
+        Self {
+            dtype,
+            weights: match dtype {
+                DType::F16 => Format::F16,
+                _ => Format::F32,
+            },
+            fuse: true,
+        }
+    }
 }
 
 impl Plan {
@@ -259,17 +275,22 @@ impl Builder<'_> {
         let scope = node.scope.clone();
         let shape = node.shape.clone();
         let before = (self.plan.steps.len(), self.plan.buffers.len());
-        let out_type = op.dtype(self.options.dtype);
-        let (output, layout) = self.buffer(&padded(op, &shape), Role::Slot(usize::MAX), out_type);
+        let first = operands.iter().find_map(|o| match o {
+            Operand::Buffer { arg, .. } => Some(self.plan.buffers[arg.0].dtype),
+            Operand::Weight { .. } => None,
+        });
+        let dtype = (op.dtype().or(first)).unwrap_or(self.options.dtype);
+        let (output, layout) = self.buffer(&padded(op, &shape), Role::Slot(usize::MAX), dtype);
         let layout = Layout {
             shape: shape.clone(),
             ..layout
         };
         self.at = (op.name(), scope);
-        let (caps, dtype) = (self.caps, self.options.dtype);
         let mut lower = Lower {
-            caps,
+            caps: self.caps,
             dtype,
+            elem: self.options.dtype,
+            weights: self.options.weights,
             inputs: operands,
             output,
             in_parts: None,
