@@ -30,12 +30,7 @@ fn main() -> cascadia::Result<()> {
                 b.iter_custom(|_| Duration::from_nanos(1));
                 return;
             };
-            let inputs: Vec<Tensor> = (case.arrays.iter())
-                .filter_map(|a| match a {
-                    Array::Elem(v) | Array::F32(v) => Tensor::from_f32(&[v.len()], v).ok(),
-                    Array::Out(_) => None,
-                })
-                .collect();
+            let inputs: Vec<Tensor> = (case.arrays.iter()).filter_map(Array::contents).collect();
             let ready = exe.upload(&inputs).is_ok();
             b.iter_custom(|n| {
                 let times = if ready {

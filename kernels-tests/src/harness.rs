@@ -101,12 +101,7 @@ pub fn run(device: &Device, case: &Case) -> Vec<Vec<f64>> {
     let plan = Arc::new(Plan::of_case(case));
     let exe = Executable::load(device, plan, &|_| unreachable!("a case has no weights"))
         .unwrap_or_else(|e| panic!("{label}: {e}"));
-    let inputs: Vec<Tensor> = (case.arrays.iter())
-        .filter_map(|a| match a {
-            Array::Elem(v) | Array::F32(v) => Tensor::from_f32(&[v.len()], v).ok(),
-            Array::Out(_) => None,
-        })
-        .collect();
+    let inputs: Vec<Tensor> = (case.arrays.iter()).filter_map(Array::contents).collect();
     exe.poison();
     let out = exe.run(&inputs).unwrap_or_else(|e| panic!("{label}: {e}"));
     assert!(
@@ -114,7 +109,10 @@ pub fn run(device: &Device, case: &Case) -> Vec<Vec<f64>> {
         "{label}: wrote beyond its output"
     );
     out.iter()
-        .map(|t| t.to_f32().into_iter().map(f64::from).collect())
+        .map(|t| match t.dtype() {
+            DType::U32 => t.to_u32().into_iter().map(f64::from).collect(),
+            _ => t.to_f32().into_iter().map(f64::from).collect(),
+        })
         .collect()
 }
 
@@ -128,7 +126,7 @@ fn stored<R: Real>(case: &Case) -> Vec<Vec<R>> {
         .map(|a| match a {
             Array::Elem(v) => v.iter().map(|&v| R::of(f64::from(round(v)))).collect(),
             Array::F32(v) => v.iter().map(|&v| R::of(f64::from(v))).collect(),
-            Array::Out(_) => Vec::new(),
+            _ => Vec::new(),
         })
         .collect()
 }

@@ -1,13 +1,15 @@
 //! A plan on a device: its memory, its bind groups, and running it. Nothing is created while it runs.
 
-use super::constants::{Range, constants};
+use super::constants::Range;
+use super::store::{State, Store};
 use super::{Device, Inner, pipeline::Pipeline};
 use crate::error::{Error, Result};
 use crate::graph::Source;
 use crate::plan::{Buffer, Plan, Port, Role};
 use crate::shader::Dispatch;
 use crate::tensor::{DType, Layout, Tensor};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 
 /// What a guard after a slot is filled with.
 const GUARD: u8 = 0xA5;
@@ -18,6 +20,7 @@ pub struct Executable {
     plan: Arc<Plan>,
     pub(super) steps: Vec<Ready>,
     inputs: Vec<wgpu::Buffer>,
+    states: HashMap<usize, State>,
     slots: Vec<wgpu::Buffer>,
     readback: Vec<wgpu::Buffer>,
 }
@@ -56,7 +59,19 @@ impl Executable {
         plan: Arc<Plan>,
         read: &dyn Fn(&Source) -> Result<Vec<f32>>,
     ) -> Result<Self> {
-        let d = &device.inner;
+        Self::load_in(&Store::new(device), plan, read)
+    }
+
+    /// As [`Executable::load`], with constants and states shared with the other plans of `store`.
+    ///
+    /// # Errors
+    /// As [`Executable::load`]; [`Error::Plan`] where a state has another size there.
+    pub fn load_in(
+        store: &Store,
+        plan: Arc<Plan>,
+        read: &dyn Fn(&Source) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        let d = &store.device;
         d.check()?;
         fits(&plan, d)?;
         let pipelines = d.pipelines(plan.steps.iter().map(|s| &s.dispatch))?;
@@ -71,7 +86,7 @@ impl Executable {
                 )
             })
             .collect::<Result<Vec<_>>>()?;
-        let mut inputs = Vec::new();
+        let (mut inputs, mut states) = (Vec::new(), HashMap::new());
         let mut ranges = vec![None; plan.buffers.len()];
         for (i, b) in plan.buffers.iter().enumerate() {
             let range = |buffer: &wgpu::Buffer| Range {
@@ -79,16 +94,23 @@ impl Executable {
                 offset: 0,
                 bytes: b.bytes().next_multiple_of(4),
             };
-            match b.role {
+            match &b.role {
+                Role::State(name) => {
+                    let state = store.state(name, b.dtype, b.len)?;
+                    ranges[i] = Some(range(&state.buffer));
+                    states.insert(i, state);
+                }
                 Role::Input => {
                     let made = d.buffer("input", b.bytes(), U::STORAGE | U::COPY_DST)?;
                     ranges[i] = Some(range(&made));
                 }
-                Role::Slot(s) => ranges[i] = Some(range(&slots[s])),
-                Role::Constant(_) => {}
+                Role::Slot(s) => ranges[i] = Some(range(&slots[*s])),
+                Role::Constant(..) => {}
             }
         }
-        constants(d, &plan, read, &mut ranges)?;
+        let mut constants = (store.constants.lock()).unwrap_or_else(PoisonError::into_inner);
+        constants.load(d, &plan, read, &mut ranges)?;
+        drop(constants);
         for port in &plan.inputs {
             if let Some(r) = &ranges[port.buffer] {
                 inputs.push(r.buffer.clone());
@@ -110,6 +132,7 @@ impl Executable {
             plan,
             steps,
             inputs,
+            states,
             slots,
             readback,
         })
@@ -119,7 +142,7 @@ impl Executable {
         &self.plan
     }
 
-    /// Runs the plan on `inputs`, in the plan's order and shapes; returns its outputs as f32.
+    /// Runs the plan on `inputs`, in the plan's order and shapes; returns its outputs, floats as f32.
     ///
     /// # Errors
     /// [`Error::Usage`] where an input is missing or misshapen, [`Error::DeviceLost`] where the device went.
@@ -167,21 +190,29 @@ impl Executable {
             .create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            for step in &self.steps {
-                step.record(&mut pass);
-            }
+            self.record(&mut pass);
         }
         if outputs {
             for (port, to) in self.plan.outputs.iter().zip(&self.readback) {
                 let b = &self.plan.buffers[port.buffer];
-                if let Role::Slot(s) = b.role {
-                    let bytes = b.bytes().next_multiple_of(4);
-                    encoder.copy_buffer_to_buffer(&self.slots[s], 0, to, 0, bytes);
-                }
+                let of = match b.role {
+                    Role::Slot(s) => &self.slots[s],
+                    _ => match self.states.get(&port.buffer) {
+                        Some(state) => &state.buffer,
+                        None => continue,
+                    },
+                };
+                encoder.copy_buffer_to_buffer(of, 0, to, 0, b.bytes().next_multiple_of(4));
             }
         }
         self.device.queue.submit([encoder.finish()]);
         self.device.check()
+    }
+
+    pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        for step in &self.steps {
+            step.record(pass);
+        }
     }
 
     /// Waits until every run submitted has ended.
@@ -339,11 +370,16 @@ fn ready(
     })?
 }
 
-/// The view of `port` in the bytes of its buffer, as f32.
+/// The view of `port` in the bytes of its buffer, as f32 or u32.
 fn gather(buffer: &Buffer, port: &Port, bytes: Vec<u8>) -> Result<Tensor> {
-    let flat = Tensor::new(buffer.dtype, &[buffer.len], bytes)?;
-    let values = flat.to_f32();
     let layout: &Layout = &port.layout;
+    let flat = Tensor::new(buffer.dtype, &[buffer.len], bytes)?;
+    if buffer.dtype == DType::U32 {
+        let values = flat.to_u32();
+        let picked: Vec<u32> = layout.indices().map(|i| values[i]).collect();
+        return Tensor::from_u32(&layout.shape, &picked);
+    }
+    let values = flat.to_f32();
     if layout.is_contiguous() && layout.offset == 0 {
         return Tensor::from_f32(&layout.shape, &values[..layout.len()]);
     }

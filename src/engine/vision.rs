@@ -1,6 +1,6 @@
 //! EfficientViT on a device: tensors in, tensors out, in batches of any size.
 
-use crate::device::{Device, Executable};
+use crate::device::{Device, Executable, Store};
 use crate::error::{Error, Result};
 use crate::io::Checkpoint;
 use crate::models::efficientvit::{Config, EfficientViT, Outputs, fits, reader};
@@ -12,6 +12,8 @@ use std::sync::Arc;
 /// A model with its weights on a device. A plan is made for each batch size that is asked for, and kept.
 pub struct Vision {
     device: Device,
+    /// Weights, shared by the plans of all batch sizes.
+    store: Store,
     config: Config,
     options: Options,
     checkpoint: Arc<Checkpoint>,
@@ -35,6 +37,7 @@ impl Vision {
         fits(&checkpoint, &graph)?;
         Ok(Self {
             device: device.clone(),
+            store: Store::new(device),
             config: config.clone(),
             options: options.clone(),
             checkpoint,
@@ -59,6 +62,7 @@ impl Vision {
     /// Goes on with another device, as after [`Error::DeviceLost`]. Weights are loaded again when needed.
     pub fn reopen(&mut self, device: &Device) {
         self.device = device.clone();
+        self.store = Store::new(device);
         self.loaded.clear();
         self.most = usize::MAX;
     }
@@ -73,7 +77,7 @@ impl Vision {
         }
         let graph = EfficientViT::new(&self.config)?.graph(batch, outputs)?;
         let plan = Arc::new(Plan::new(&graph, self.device.caps(), &self.options)?);
-        let exe = Executable::load(&self.device, plan, &reader(&self.checkpoint))?;
+        let exe = Executable::load_in(&self.store, plan, &reader(&self.checkpoint))?;
         let exe = Arc::new(exe);
         self.loaded.insert((batch, outputs), exe.clone());
         Ok(exe)

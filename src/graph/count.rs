@@ -13,7 +13,7 @@ impl Finished {
                 continue;
             }
             match &self.nodes[id].kind {
-                Kind::Input(_) | Kind::Weight(_) => {}
+                Kind::Input(_) | Kind::Weight(_) | Kind::State(..) => {}
                 Kind::View(of, _) => stack.push(*of),
                 Kind::Op(_, inputs) => stack.extend(inputs),
                 Kind::Fused { plain, .. } => stack.push(*plain),

@@ -10,10 +10,10 @@ mod weight;
 
 pub use op::{Activation, Epilogue, Lower, Memory, Op, Operand};
 pub use value::Value;
-pub use weight::{Pack, Source, Weight};
+pub use weight::{Encode, Pack, Source, Weight};
 
 use crate::error::{Error, Result};
-use crate::tensor::{Layout, elements};
+use crate::tensor::{DType, Layout, elements};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -34,6 +34,7 @@ pub struct Graph {
 struct Inner {
     nodes: Vec<Node>,
     weights: HashMap<String, Id>,
+    states: HashMap<String, Id>,
     scope: Vec<String>,
     error: Option<Error>,
     outputs: Vec<(String, Id)>,
@@ -60,6 +61,8 @@ pub struct Node {
 pub enum Kind {
     Input(String),
     Weight(Weight),
+    /// Memory that is kept from run to run, by name, of an element type that may differ from the plan's.
+    State(String, DType),
     /// Other elements, or the same in another shape, of a value.
     View(Id, View),
     Op(Arc<dyn Op>, Vec<Id>),
@@ -133,6 +136,18 @@ impl Graph {
         let value = self.push(Kind::Weight(weight.clone()), weight.shape.clone());
         let mut inner = self.inner.borrow_mut();
         inner.weights.insert(weight.name.clone(), value.id);
+        value
+    }
+
+    /// Memory that is kept from run to run; the same value for the same name. Ops that change it say so.
+    pub fn state(&self, name: impl Display, shape: &[usize], dtype: DType) -> Value<'_> {
+        let name = name.to_string();
+        let known = self.inner.borrow().states.get(&name).copied();
+        if let Some(id) = known {
+            return Value { graph: self, id };
+        }
+        let value = self.push(Kind::State(name.clone(), dtype), shape.to_vec());
+        self.inner.borrow_mut().states.insert(name, value.id);
         value
     }
 

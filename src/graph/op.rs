@@ -1,9 +1,9 @@
 //! What an op is: its shape rule, its cost, and how it becomes dispatches.
 
-use super::{Pack, Weight};
+use super::{Encode, Pack, Weight};
 use crate::error::{Error, Result};
 use crate::shader::{Arg, Caps, Dispatch};
-use crate::tensor::{DType, Layout};
+use crate::tensor::{DType, Format, Layout};
 use std::fmt;
 
 /// An elementwise function that a kernel can apply to what it is about to store.
@@ -37,6 +37,11 @@ pub trait Op: fmt::Debug + Send + Sync {
 
     /// The shape of the result, or what is wrong with the inputs'.
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String>;
+
+    /// The element type of the result; where `None`, that of the first input that is not a weight.
+    fn dtype(&self) -> Option<DType> {
+        None
+    }
 
     /// Multiply-adds of a plain computation.
     fn macs(&self, _inputs: &[&[usize]], _output: &[usize]) -> u64 {
@@ -98,8 +103,12 @@ impl Operand {
 pub trait Memory {
     /// A buffer of `len` elements that lives as long as the op's dispatches need it.
     fn scratch(&mut self, len: usize) -> Arg;
-    /// A constant made of `packs`, one after the other.
+    /// As [`Memory::scratch`], of another element type than the plan's.
+    fn scratch_as(&mut self, dtype: DType, len: usize) -> Arg;
+    /// A constant made of `packs`, one after the other, in the plan's element type.
     fn constant(&mut self, packs: Vec<Pack>) -> Arg;
+    /// As [`Memory::constant`], stored as `encode` says.
+    fn constant_as(&mut self, packs: Vec<Pack>, encode: Encode) -> Arg;
     /// `operand` in one part, in row-major order from offset 0: itself, or a copy, which the plan shows.
     fn contiguous(&mut self, operand: &Operand) -> Result<Arg>;
     /// `operand` in one part: itself, or the sum of its parts, which the plan shows.
@@ -110,7 +119,12 @@ pub trait Memory {
 /// An op being lowered: its operands, where its result goes, what the adapter offers.
 pub struct Lower<'a> {
     pub caps: &'a Caps,
+    /// The result's element type.
     pub dtype: DType,
+    /// The plan's: of maps, caches and weights.
+    pub elem: DType,
+    /// How matrices of weights are stored where a kernel reads more than one format.
+    pub weights: Format,
     pub inputs: Vec<Operand>,
     /// The result's buffer, in row-major order of `shape`.
     pub output: Arg,

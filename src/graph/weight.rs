@@ -1,7 +1,7 @@
 //! A weight as a model names it, and how it is made from a checkpoint's tensors.
 
 use crate::error::{Error, Result};
-use crate::tensor::Layout;
+use crate::tensor::{DType, Layout, encode_f16};
 use std::fmt;
 use std::sync::Arc;
 
@@ -84,6 +84,49 @@ impl Weight {
 impl fmt::Debug for Weight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Weight({} {:?})", self.name, self.shape)
+    }
+}
+
+/// How a constant's values are stored.
+#[derive(Clone, Copy, Debug)]
+pub enum Encode {
+    /// One after the other.
+    Dense(DType),
+    /// As `with` makes them from a matrix of `shape`: whole 32-bit words.
+    By {
+        /// What tells it from every other encoding.
+        name: &'static str,
+        words: usize,
+        shape: [usize; 2],
+        with: fn(&[f32], [usize; 2]) -> Vec<u8>,
+    },
+}
+
+impl PartialEq for Encode {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Encode::Dense(a), Encode::Dense(b)) => a == b,
+            (
+                Encode::By { name, shape, .. },
+                Encode::By {
+                    name: other,
+                    shape: of,
+                    ..
+                },
+            ) => (name, shape) == (other, of),
+            _ => false,
+        }
+    }
+}
+
+impl Encode {
+    /// The bytes of `values`.
+    pub fn bytes(&self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Encode::Dense(DType::F16) => encode_f16(values),
+            Encode::Dense(_) => bytemuck::cast_slice(values).to_vec(),
+            Encode::By { shape, with, .. } => with(values, *shape),
+        }
     }
 }
 

@@ -2,11 +2,13 @@
 
 use super::{Buffer, Plan, Port, Role, Step, slots};
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Epilogue, Finished, Id, Kind, Lower, Memory, Op, Operand, Pack};
+use crate::graph::{
+    Activation, Encode, Epilogue, Finished, Id, Kind, Lower, Memory, Op, Operand, Pack,
+};
 use crate::kernels::elementwise::copy;
 use crate::kernels::reduce::mean;
 use crate::shader::{Arg, Caps, Dispatch};
-use crate::tensor::{DType, Layout};
+use crate::tensor::{DType, Format, Layout};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -15,8 +17,24 @@ use std::sync::Arc;
 pub struct Options {
     /// The element type of activations and constants: `F32` or `F16`.
     pub dtype: DType,
+    /// How the matrices of language models are stored.
+    pub weights: Format,
     /// Fuse what can be fused. Without, every op is a dispatch of its own, as an eager framework runs it.
     pub fuse: bool,
+}
+
+impl Options {
+    /// A fused plan of `dtype`, weights included.
+    pub fn new(dtype: DType) -> Self {
+        Self {
+            dtype,
+            weights: match dtype {
+                DType::F16 => Format::F16,
+                _ => Format::F32,
+            },
+            fuse: true,
+        }
+    }
 }
 
 impl Plan {
@@ -84,7 +102,7 @@ fn uses(graph: &Finished) -> Vec<usize> {
     let mut uses = vec![0; graph.nodes.len()];
     for node in &graph.nodes {
         match &node.kind {
-            Kind::Input(_) | Kind::Weight(_) => {}
+            Kind::Input(_) | Kind::Weight(_) | Kind::State(..) => {}
             Kind::View(of, _) => uses[*of] += 1,
             Kind::Op(_, inputs) => inputs.iter().for_each(|&i| uses[i] += 1),
             Kind::Fused { inputs, .. } => inputs.iter().for_each(|&i| uses[i] += 1),
@@ -128,7 +146,7 @@ impl Builder<'_> {
         let node = &graph.nodes[id];
         let operand = match &node.kind {
             Kind::Input(name) => {
-                let (arg, layout) = self.buffer(&node.shape, Role::Input);
+                let (arg, layout) = self.buffer(&node.shape, Role::Input, self.options.dtype);
                 self.plan.inputs.push(Port {
                     name: name.clone(),
                     buffer: arg.0,
@@ -144,6 +162,15 @@ impl Builder<'_> {
                 weight: weight.clone(),
                 layout: Layout::contiguous(&weight.shape),
             },
+            Kind::State(name, dtype) => {
+                let role = Role::State(name.clone());
+                let (arg, layout) = self.buffer(&node.shape, role, *dtype);
+                Operand::Buffer {
+                    arg,
+                    layout,
+                    parts: 1,
+                }
+            }
             Kind::View(of, view) => {
                 let operand = self.value(*of)?;
                 match view.of(operand.layout()) {
@@ -248,16 +275,22 @@ impl Builder<'_> {
         let scope = node.scope.clone();
         let shape = node.shape.clone();
         let before = (self.plan.steps.len(), self.plan.buffers.len());
-        let (output, layout) = self.buffer(&padded(op, &shape), Role::Slot(usize::MAX));
+        let first = operands.iter().find_map(|o| match o {
+            Operand::Buffer { arg, .. } => Some(self.plan.buffers[arg.0].dtype),
+            Operand::Weight { .. } => None,
+        });
+        let dtype = (op.dtype().or(first)).unwrap_or(self.options.dtype);
+        let (output, layout) = self.buffer(&padded(op, &shape), Role::Slot(usize::MAX), dtype);
         let layout = Layout {
             shape: shape.clone(),
             ..layout
         };
         self.at = (op.name(), scope);
-        let (caps, dtype) = (self.caps, self.options.dtype);
         let mut lower = Lower {
-            caps,
+            caps: self.caps,
             dtype,
+            elem: self.options.dtype,
+            weights: self.options.weights,
             inputs: operands,
             output,
             in_parts: None,
@@ -275,18 +308,18 @@ impl Builder<'_> {
         Ok(None)
     }
 
-    fn buffer(&mut self, shape: &[usize], role: Role) -> (Arg, Layout) {
+    fn buffer(&mut self, shape: &[usize], role: Role, dtype: DType) -> (Arg, Layout) {
         let layout = Layout::contiguous(shape);
         self.plan.buffers.push(Buffer {
             role,
-            dtype: self.options.dtype,
+            dtype,
             len: layout.len(),
         });
         (Arg(self.plan.buffers.len() - 1), layout)
     }
 
     fn output(&mut self, name: &str, operand: &Operand) -> Result<()> {
-        let in_slot = |b: &Buffer| matches!(b.role, Role::Slot(_));
+        let in_slot = |b: &Buffer| matches!(b.role, Role::Slot(_) | Role::State(_));
         let (arg, layout) = match &self.whole(operand)? {
             Operand::Buffer { arg, layout, .. } if in_slot(&self.plan.buffers[arg.0]) => {
                 (*arg, layout.clone())
@@ -316,16 +349,28 @@ fn sum_of(arg: Arg, layout: &Layout) -> Operand {
 
 impl Memory for Builder<'_> {
     fn scratch(&mut self, len: usize) -> Arg {
-        self.buffer(&[len], Role::Slot(usize::MAX)).0
+        self.scratch_as(self.options.dtype, len)
+    }
+
+    fn scratch_as(&mut self, dtype: DType, len: usize) -> Arg {
+        self.buffer(&[len], Role::Slot(usize::MAX), dtype).0
     }
 
     fn constant(&mut self, packs: Vec<Pack>) -> Arg {
-        let same = |b: &Buffer| matches!(&b.role, Role::Constant(p) if *p == packs);
+        self.constant_as(packs, Encode::Dense(self.options.dtype))
+    }
+
+    fn constant_as(&mut self, packs: Vec<Pack>, encode: Encode) -> Arg {
+        let same =
+            |b: &Buffer| matches!(&b.role, Role::Constant(p, e) if *p == packs && *e == encode);
         if let Some(at) = self.plan.buffers.iter().position(same) {
             return Arg(at);
         }
-        let len = packs.iter().map(Pack::len).sum();
-        self.buffer(&[len], Role::Constant(packs)).0
+        let (dtype, len) = match encode {
+            Encode::Dense(dtype) => (dtype, packs.iter().map(Pack::len).sum()),
+            Encode::By { words, .. } => (DType::U32, words),
+        };
+        self.buffer(&[len], Role::Constant(packs, encode), dtype).0
     }
 
     fn contiguous(&mut self, operand: &Operand) -> Result<Arg> {
@@ -334,10 +379,11 @@ impl Memory for Builder<'_> {
                 Ok(arg)
             }
             Operand::Buffer { arg, layout, .. } => {
-                let (to, dense) = self.buffer(&layout.shape, Role::Slot(usize::MAX));
+                let dtype = self.plan.buffers[arg.0].dtype;
+                let (to, dense) = self.buffer(&layout.shape, Role::Slot(usize::MAX), dtype);
                 let (x, y) = (layout.four()?, dense.four()?);
                 let binds = copy::Binds { x: arg, y: to };
-                let d = copy::dispatch(self.options.dtype, &x, &y, binds, self.caps);
+                let d = copy::dispatch(dtype, &x, &y, binds, self.caps);
                 self.push(d);
                 Ok(to)
             }
@@ -356,10 +402,11 @@ impl Memory for Builder<'_> {
             return Ok(sum_of(sum, layout));
         }
         let len = self.plan.buffers[arg.0].len / parts;
-        let (sum, _) = self.buffer(&[len], Role::Slot(usize::MAX));
+        let dtype = self.plan.buffers[arg.0].dtype;
+        let (sum, _) = self.buffer(&[len], Role::Slot(usize::MAX), dtype);
         let x = Layout::contiguous(&[1, parts, len]);
         let binds = mean::Binds { x: arg, y: sum };
-        let d = mean::dispatch(self.options.dtype, &x, 1.0, binds, self.caps);
+        let d = mean::dispatch(dtype, &x, 1.0, binds, self.caps);
         self.push(d);
         self.sums.insert(arg, sum);
         Ok(sum_of(sum, layout))

@@ -2,7 +2,7 @@
 
 use super::{Buffer, Plan, Port, Role, Step};
 use crate::shader::{Array, Case};
-use crate::tensor::{DType, Layout};
+use crate::tensor::Layout;
 
 impl Plan {
     /// A plan of one dispatch, whose inputs and outputs are the case's arrays in their order.
@@ -26,22 +26,28 @@ impl Plan {
             .zip(case.dispatch.kernel.binds)
             .enumerate()
         {
-            let dtype = match array {
-                Array::F32(_) => DType::F32,
-                _ => elem,
-            };
+            let dtype = array.dtype(elem);
             let port = Port {
                 name: bind.name.into(),
                 buffer: i,
                 layout: Layout::contiguous(&[array.len()]),
             };
-            let role = if let Array::Out(n) = array {
-                plan.slots.push((n * dtype.bytes()) as u64);
-                plan.outputs.push(port);
-                Role::Slot(plan.slots.len() - 1)
-            } else {
-                plan.inputs.push(port);
-                Role::Input
+            if array.is_output() {
+                plan.outputs.push(port.clone());
+            }
+            let role = match array {
+                Array::Changed(_) => {
+                    plan.inputs.push(port);
+                    Role::State(bind.name.into())
+                }
+                Array::Out(_) | Array::OutAs(..) => {
+                    plan.slots.push((array.len() * dtype.bytes()) as u64);
+                    Role::Slot(plan.slots.len() - 1)
+                }
+                _ => {
+                    plan.inputs.push(port);
+                    Role::Input
+                }
             };
             plan.buffers.push(Buffer {
                 role,

@@ -6,7 +6,7 @@ mod case;
 mod slots;
 mod text;
 
-pub use crate::graph::Pack;
+pub use crate::graph::{Encode, Pack};
 pub use build::Options;
 
 use crate::shader::{Cost, Dispatch};
@@ -18,7 +18,9 @@ pub enum Role {
     /// Filled by the caller before each run.
     Input,
     /// Filled when the plan is loaded.
-    Constant(Vec<Pack>),
+    Constant(Vec<Pack>, Encode),
+    /// Kept from run to run, by name: shared by the plans of one store.
+    State(String),
     /// Written by a dispatch, kept in slot `.0`.
     Slot(usize),
 }
@@ -86,7 +88,7 @@ impl Plan {
     /// Bytes of its constants.
     pub fn constant_bytes(&self) -> u64 {
         (self.buffers.iter())
-            .filter(|b| matches!(b.role, Role::Constant(_)))
+            .filter(|b| matches!(b.role, Role::Constant(..)))
             .map(Buffer::bytes)
             .sum()
     }

@@ -56,9 +56,10 @@ impl fmt::Display for Plan {
             let binds: Vec<String> = (d.kernel.binds.iter().zip(&d.args))
                 .map(|(bind, arg)| {
                     let b = &self.buffers[arg.0];
-                    match b.role {
+                    match &b.role {
                         Role::Input => format!("{}=in", bind.name),
-                        Role::Constant(_) => format!("{}=w{}", bind.name, b.len),
+                        Role::State(name) => format!("{}={name}", bind.name),
+                        Role::Constant(..) => format!("{}=w{}", bind.name, b.len),
                         Role::Slot(s) => format!("{}=s{s}", bind.name),
                     }
                 })

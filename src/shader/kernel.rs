@@ -1,7 +1,7 @@
 //! The declaration of a kernel: what the host knows of a shader, in one place, by the shader's own names.
 
 use super::{Dispatch, Naive, Variant};
-use crate::tensor::DType;
+use crate::tensor::{DType, Tensor};
 
 /// How a kernel uses a binding. `Write` is `read_write` in WGSL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,20 +62,51 @@ pub enum Array {
     Elem(Vec<f32>),
     /// An input that is f32 whatever the variant.
     F32(Vec<f32>),
+    /// An input of whole numbers: ids, positions, packed weights.
+    U32(Vec<u32>),
     /// An output of this many elements of the variant's type.
     Out(usize),
+    /// An output of this many elements of a type that is the same whatever the variant.
+    OutAs(DType, usize),
+    /// Whole numbers that the kernel reads and changes: an input and an output.
+    Changed(Vec<u32>),
 }
 
 impl Array {
     pub fn len(&self) -> usize {
         match self {
             Array::Elem(v) | Array::F32(v) => v.len(),
-            Array::Out(n) => *n,
+            Array::U32(v) | Array::Changed(v) => v.len(),
+            Array::Out(n) | Array::OutAs(_, n) => *n,
         }
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The type that a device stores it as, in a variant of `elem`.
+    pub fn dtype(&self, elem: DType) -> DType {
+        match self {
+            Array::Elem(_) | Array::Out(_) => elem,
+            Array::F32(_) => DType::F32,
+            Array::U32(_) | Array::Changed(_) => DType::U32,
+            Array::OutAs(dtype, _) => *dtype,
+        }
+    }
+
+    /// Whether the kernel writes it.
+    pub fn is_output(&self) -> bool {
+        matches!(self, Array::Out(_) | Array::OutAs(..) | Array::Changed(_))
+    }
+
+    /// What it holds before the kernel runs, as a tensor of one dimension; `None` for what is only written.
+    pub fn contents(&self) -> Option<Tensor> {
+        match self {
+            Array::Elem(v) | Array::F32(v) => Tensor::from_f32(&[v.len()], v).ok(),
+            Array::U32(v) | Array::Changed(v) => Tensor::from_u32(&[v.len()], v).ok(),
+            Array::Out(_) | Array::OutAs(..) => None,
+        }
     }
 }
 
@@ -102,16 +133,17 @@ impl Case {
         bytemuck::pod_read_unaligned(&self.dispatch.params)
     }
 
-    /// Where the `k`-th output stands among the bindings.
-    pub fn outputs(&self) -> impl Iterator<Item = usize> + '_ {
-        (self.arrays.iter().enumerate())
-            .filter(|(_, a)| matches!(a, Array::Out(_)))
-            .map(|(i, _)| i)
+    /// The whole numbers in array `i`, for a reference: exact, whatever its number type.
+    pub fn whole(&self, i: usize) -> &[u32] {
+        match &self.arrays[i] {
+            Array::U32(v) | Array::Changed(v) => v,
+            _ => &[],
+        }
     }
 }
 
-/// A reference's arguments and result: the bindings' contents in their order (outputs empty), and the
-/// expected contents of each output in order.
+/// A reference's arguments and result: the bindings' contents in their order (outputs and whole numbers empty:
+/// [`Case::whole`] has those), and the expected contents of each output in order, NaN where it stays unwritten.
 pub type Reference<R> = fn(&Case, &[Vec<R>]) -> Vec<Vec<R>>;
 
 /// A kernel's room as data: its declaration, its cases and its reference.

@@ -1,8 +1,10 @@
 //! What a tensor is before any device sees it: an element type, a shape, a strided layout, an array on the host.
 
 mod layout;
+pub mod quant;
 
 pub use layout::Layout;
+pub use quant::Format;
 
 use crate::error::{Error, Result};
 use half::{bf16, f16};
@@ -85,6 +87,11 @@ impl Tensor {
         Self::new(DType::F32, shape, bytemuck::cast_slice(values).to_vec())
     }
 
+    /// A u32 tensor over `values` in row-major order. Errors as [`Tensor::new`].
+    pub fn from_u32(shape: &[usize], values: &[u32]) -> Result<Self> {
+        Self::new(DType::U32, shape, bytemuck::cast_slice(values).to_vec())
+    }
+
     pub fn dtype(&self) -> DType {
         self.dtype
     }
@@ -118,6 +125,16 @@ impl Tensor {
             DType::BF16 => each(&self.data, |b| bf16::from_le_bytes(b).to_f32()),
             DType::I64 => each(&self.data, |b| i64::from_le_bytes(b) as f32),
             DType::U32 => each(&self.data, |b| u32::from_le_bytes(b) as f32),
+        }
+    }
+
+    /// The elements of a u32 tensor in row-major order; of any other, as f32 and then as a cast rounds them.
+    pub fn to_u32(&self) -> Vec<u32> {
+        match self.dtype {
+            DType::U32 => (self.data.as_chunks::<4>().0.iter())
+                .map(|&b| u32::from_le_bytes(b))
+                .collect(),
+            _ => self.to_f32().into_iter().map(|v| v as u32).collect(),
         }
     }
 

@@ -1,0 +1,145 @@
+//! What outlives a run, shared by several plans: constants, each loaded once, and states by name.
+
+use super::constants::Constants;
+use super::{Device, Inner};
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Tensor};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Memory of a device that plans loaded into it share. Cheap to clone; all clones are one store.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) device: Arc<Inner>,
+    pub(super) constants: Arc<Mutex<Constants>>,
+    states: Arc<Mutex<HashMap<String, State>>>,
+}
+
+/// A buffer that is kept from run to run.
+#[derive(Clone)]
+pub(super) struct State {
+    pub buffer: wgpu::Buffer,
+    pub dtype: DType,
+    /// Elements.
+    pub len: usize,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new(device: &Device) -> Self {
+        Self {
+            device: device.inner.clone(),
+            constants: Arc::default(),
+            states: Arc::default(),
+        }
+    }
+
+    /// A store without states that shares this one's constants: for one more sequence of the same model.
+    #[must_use]
+    pub fn with_same_constants(&self) -> Self {
+        Self {
+            device: self.device.clone(),
+            constants: self.constants.clone(),
+            states: Arc::default(),
+        }
+    }
+
+    fn states(&self) -> MutexGuard<'_, HashMap<String, State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state called `name`, made of zeros where there is none yet.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] where it exists with another type or length.
+    pub(super) fn state(&self, name: &str, dtype: DType, len: usize) -> Result<State> {
+        if let Some(known) = self.states().get(name) {
+            if (known.dtype, known.len) == (dtype, len) {
+                return Ok(known.clone());
+            }
+            return Err(Error::Plan(format!(
+                "state `{name}` is {} × {}, a plan takes it as {len} × {dtype}",
+                known.len, known.dtype
+            )));
+        }
+        use wgpu::BufferUsages as U;
+        let usage = U::STORAGE | U::COPY_SRC | U::COPY_DST;
+        let buffer = self
+            .device
+            .buffer(name, (len * dtype.bytes()) as u64, usage)?;
+        let state = State { buffer, dtype, len };
+        self.states().insert(name.into(), state.clone());
+        Ok(state)
+    }
+
+    /// Makes state `name` of this store the same memory as state `of` of `other`, which must have it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where `other` has no such state or this store has one already.
+    pub fn share(&self, name: &str, other: &Store, of: &str) -> Result<()> {
+        let state = other.known(of)?;
+        if self.states().contains_key(name) {
+            return Err(Error::Usage(format!("state `{name}` is there already")));
+        }
+        self.states().insert(name.into(), state);
+        Ok(())
+    }
+
+    pub(super) fn known(&self, name: &str) -> Result<State> {
+        (self.states().get(name).cloned())
+            .ok_or_else(|| Error::Usage(format!("there is no state `{name}`")))
+    }
+
+    /// Writes u32 `values` into state `name` from element `at` on, before anything submitted later.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there is no such state, it has another type, or they do not fit.
+    pub fn write(&self, name: &str, at: usize, values: &[u32]) -> Result<()> {
+        self.device.check()?;
+        let state = self.known(name)?;
+        if state.dtype.bytes() != 4 || at + values.len() > state.len {
+            return Err(Error::Usage(format!(
+                "{} words at {at} do not fit state `{name}`, {} × {}",
+                values.len(),
+                state.len,
+                state.dtype
+            )));
+        }
+        self.device
+            .upload(&state.buffer, at as u64 * 4, bytemuck::cast_slice(values));
+        Ok(())
+    }
+
+    /// The contents of state `name`, once everything submitted has run.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there is no such state.
+    pub fn read(&self, name: &str) -> Result<Tensor> {
+        let state = self.known(name)?;
+        use wgpu::BufferUsages as U;
+        let bytes = (state.len * state.dtype.bytes()) as u64;
+        let copy = self
+            .device
+            .buffer("state", bytes, U::COPY_DST | U::MAP_READ)?;
+        let mut encoder = self
+            .device
+            .device
+            .create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(&state.buffer, 0, &copy, 0, bytes.next_multiple_of(4));
+        self.device.queue.submit([encoder.finish()]);
+        let data = self.device.read(&copy, bytes)?;
+        Tensor::new(state.dtype, &[state.len], data)
+    }
+
+    /// Bytes of the constants and of the states that it holds.
+    pub fn bytes(&self) -> (u64, u64) {
+        let states = (self.states().values())
+            .map(|s| (s.len * s.dtype.bytes()) as u64)
+            .sum();
+        let constants = self
+            .constants
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        (constants.bytes(), states)
+    }
+}
