@@ -11,6 +11,9 @@ use std::fmt;
 pub enum Activation {
     Relu,
     Sigmoid,
+    Silu,
+    /// GELU by the tanh approximation.
+    Gelu,
 }
 
 impl Activation {
@@ -18,6 +21,8 @@ impl Activation {
         match self {
             Activation::Relu => "relu",
             Activation::Sigmoid => "sigmoid",
+            Activation::Silu => "silu",
+            Activation::Gelu => "gelu",
         }
     }
 }
@@ -26,6 +31,8 @@ impl Activation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Epilogue {
     Activation(Activation),
+    /// Of each pair of neighbours, the activation of the first times the second: half the last dimension is left.
+    Gated(Activation),
     /// Adds one more input, of the output's shape, the last of the inputs.
     Residual,
 }
@@ -58,6 +65,11 @@ pub trait Op: fmt::Debug + Send + Sync {
     /// Whether its kernels write the last dimension in fours: the result's rows are then that much apart.
     fn pads_channels(&self) -> bool {
         false
+    }
+
+    /// The elementwise work on its first input that it is, which the op before may take along.
+    fn as_epilogue(&self) -> Option<Epilogue> {
+        None
     }
 
     /// The op that also does `epilogue`, where it can.
@@ -202,6 +214,17 @@ impl Lower<'_> {
             let out = *l.shape.first()?;
             l.reshape(&[out, l.len() / out])?.permute(&[1, 0]).ok()
         })
+    }
+
+    /// The constant f32 of inputs `which`, weights, one after the other.
+    ///
+    /// # Errors
+    /// As [`Lower::pack`].
+    pub fn constant_f32(&mut self, which: &[usize]) -> Result<Arg> {
+        let packs = (which.iter())
+            .map(|&i| self.pack_plain(i))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(self.memory.constant_as(packs, Encode::Dense(DType::F32)))
     }
 
     /// The size of dimension `axis` of input `i`.

@@ -3,7 +3,7 @@
 use super::{Buffer, Plan, Port, Role, Step, slots};
 use crate::error::{Error, Result};
 use crate::graph::{
-    Activation, Encode, Epilogue, Finished, Id, Kind, Lower, Memory, Op, Operand, Pack,
+    Encode, Epilogue, Finished, Id, Kind, Lower, Memory, Op, Operand, Pack,
 };
 use crate::kernels::elementwise::copy;
 use crate::kernels::reduce::mean;
@@ -215,11 +215,12 @@ impl Builder<'_> {
 
     /// Computes an op, together with an op that it is elementwise work on, where that one can take it.
     fn op(&mut self, id: Id, op: &Arc<dyn Op>, inputs: &[Id]) -> Result<Operand> {
-        if self.options.fuse
-            && let Some((host, host_inputs, extra)) = self.host(op, inputs)
-            && let Some(operand) = self.lower(host.as_ref(), &host_inputs, &extra, id)?
-        {
-            return Ok(operand);
+        if self.options.fuse {
+            for (host, host_inputs, extra) in self.hosts(op, inputs) {
+                if let Some(operand) = self.lower(host.as_ref(), &host_inputs, &extra, id)? {
+                    return Ok(operand);
+                }
+            }
         }
         match self.lower(op.as_ref(), inputs, &[], id)? {
             Some(operand) => Ok(operand),
@@ -230,33 +231,40 @@ impl Builder<'_> {
         }
     }
 
-    /// For an elementwise op: the op before it that takes it along, that op's inputs, and further ones.
-    fn host(&self, op: &Arc<dyn Op>, inputs: &[Id]) -> Option<Host> {
-        let before = |id: Id| match &self.graph.nodes[id].kind {
-            Kind::Op(op, inputs) if self.uses[id] == 1 && !self.values.contains_key(&id) => {
-                Some((op, inputs.clone()))
-            }
-            _ => None,
+    /// For an elementwise op: the ops before it that may take it along, each with its inputs and further ones. A
+    /// fused op comes before what it stands for.
+    fn hosts(&self, op: &Arc<dyn Op>, inputs: &[Id]) -> Vec<Host> {
+        let Some(epilogue) = op.as_epilogue() else {
+            return Vec::new();
         };
-        let activation = match op.name() {
-            "relu" => Some(Activation::Relu),
-            "sigmoid" => Some(Activation::Sigmoid),
-            _ => None,
+        if epilogue != Epilogue::Residual {
+            return self.hosts_of(inputs[0], epilogue, &[]);
+        }
+        if self.graph.nodes[inputs[0]].shape != self.graph.nodes[inputs[1]].shape {
+            return Vec::new();
+        }
+        let mut hosts = self.hosts_of(inputs[0], epilogue, &inputs[1..]);
+        hosts.extend(self.hosts_of(inputs[1], epilogue, &inputs[..1]));
+        hosts
+    }
+
+    /// The ops that compute value `id` and can do `epilogue`, too.
+    fn hosts_of(&self, id: Id, epilogue: Epilogue, extra: &[Id]) -> Vec<Host> {
+        if self.uses[id] > 1 || self.values.contains_key(&id) {
+            return Vec::new();
+        }
+        let host = |op: &Arc<dyn Op>, inputs: &[Id]| {
+            (op.with_epilogue(epilogue)).map(|host| (host, inputs.to_vec(), extra.to_vec()))
         };
-        if let Some(activation) = activation {
-            let (host, of) = before(inputs[0])?;
-            let host = host.with_epilogue(Epilogue::Activation(activation))?;
-            return Some((host, of, Vec::new()));
+        match &self.graph.nodes[id].kind {
+            Kind::Op(op, inputs) => host(op, inputs).into_iter().collect(),
+            Kind::Fused {
+                op, inputs, plain, ..
+            } => (host(op, inputs).into_iter())
+                .chain(self.hosts_of(*plain, epilogue, extra))
+                .collect(),
+            _ => Vec::new(),
         }
-        if op.name() != "add" {
-            return None;
-        }
-        [(0, 1), (1, 0)].into_iter().find_map(|(x, residual)| {
-            let (host, of) = before(inputs[x])?;
-            let same = self.graph.nodes[inputs[0]].shape == self.graph.nodes[inputs[1]].shape;
-            let host = same.then(|| host.with_epilogue(Epilogue::Residual))??;
-            Some((host, of, vec![inputs[residual]]))
-        })
     }
 
     fn lower(

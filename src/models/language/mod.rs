@@ -1,10 +1,12 @@
 //! What a language model's config.json says: which model it is, and its numbers.
 
+mod cached;
 mod decoder;
 mod fields;
 mod rotary;
 mod t5;
 
+pub use cached::{Cached, SLACK};
 pub use decoder::{DecoderConfig, Family};
 pub use rotary::{Rotary, Scaling, rotary_table};
 pub use t5::{Activation, T5Config};
