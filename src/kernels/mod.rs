@@ -7,6 +7,7 @@ pub mod elementwise;
 pub mod ffn;
 pub mod lanes;
 pub mod matmul;
+pub mod norm;
 pub mod reduce;
 
 use crate::shader::Kernel;
@@ -48,6 +49,9 @@ pub static LIBS: &[Lib] = libs! {
 /// Every kernel.
 pub static KERNELS: &[&Kernel] = &[
     &attention::cascaded_group::KERNEL,
+    &attention::combine::KERNEL,
+    &attention::decode::KERNEL,
+    &attention::rotary::KERNEL,
     &conv::depthwise::KERNEL,
     &conv::direct::KERNEL,
     &conv::expand_depthwise::KERNEL,
@@ -63,6 +67,7 @@ pub static KERNELS: &[&Kernel] = &[
     &matmul::gemm::KERNEL,
     &matmul::gemm_coop::KERNEL,
     &matmul::gemm_small::KERNEL,
+    &norm::rms_norm::KERNEL,
     &reduce::mean::KERNEL,
     &reduce::softmax::KERNEL,
 ];

@@ -1,3 +1,7 @@
-//! Attention.
+//! Attention: EfficientViT's within windows, and that of language models over a cache of keys and values.
 
+pub mod cached;
 pub mod cascaded_group;
+pub mod combine;
+pub mod decode;
+pub mod rotary;
