@@ -83,6 +83,3 @@ impl Config {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
