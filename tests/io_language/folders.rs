@@ -175,3 +175,29 @@ fn a_program_may_carry_a_model() {
         &["built in"],
     );
 }
+
+#[cfg(unix)]
+#[test]
+fn a_file_larger_than_memory_is_read_tensor_by_tensor() {
+    use std::io::{Seek, SeekFrom, Write};
+    const BIG: u64 = 1 << 40;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let header = format!(
+        r#"{{"big":{{"dtype":"F16","shape":[{}],"data_offsets":[0,{BIG}]}},"small":{{"dtype":"F32","shape":[1],"data_offsets":[{BIG},{}]}}}}"#,
+        BIG / 2,
+        BIG + 4
+    );
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes())
+        .unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    // The large tensor takes no room on the disk.
+    let skipped = file.seek(SeekFrom::Current(BIG as i64)).is_ok();
+    if !skipped || file.write_all(&7.0f32.to_le_bytes()).is_err() {
+        return;
+    }
+    let shards = Shards::open(folder.path()).unwrap();
+    assert_eq!(shards.shape("big"), Some(&[1 << 39][..]));
+    assert_eq!(shards.tensor("small").unwrap().to_f32(), [7.0]);
+}

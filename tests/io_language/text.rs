@@ -249,6 +249,20 @@ fn a_conversation_is_tokens() {
 
 #[test]
 fn what_is_no_tokenizer_is_refused() {
+    let lost = String::from_utf8(json(&vocabulary()))
+        .unwrap()
+        .replace("\"hello\"", "\"jello\"");
+    let error = Tokenizer::new(
+        Path::new("tokenizer.json"),
+        lost.as_bytes(),
+        Value::Null,
+        None,
+    )
+    .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "tokenizer.json: merge `hello` gives no token of the vocabulary"
+    );
     for bytes in [
         &b""[..],
         b"{}",
@@ -265,6 +279,42 @@ fn what_is_no_tokenizer_is_refused() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn no_mutation_of_a_tokenizer_panics() {
+    let sound = json(&vocabulary());
+    let mut state = 1u64;
+    let mut next = |below: usize| {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below
+    };
+    let mut read = 0;
+    for _ in 0..3000 {
+        let mut bytes = sound.clone();
+        for _ in 0..=next(3) {
+            let at = next(bytes.len());
+            match next(4) {
+                0 => bytes[at] = next(256) as u8,
+                1 => bytes[at] = b"0123456789,:[]{}\"-"[next(18)],
+                2 => bytes.truncate(at.max(1)),
+                _ => drop(bytes.drain(at..(at + next(40)).min(bytes.len()))),
+            }
+            if bytes.is_empty() {
+                bytes.push(b'{');
+            }
+        }
+        if let Ok(t) = Tokenizer::new(Path::new("t"), &bytes, config(), None) {
+            read += 1;
+            if let Ok(ids) = t.encode("hello 日本 🙂</s>", true) {
+                let _ = t.decode(&ids, false);
+            }
+            let _ = (t.decode(&[u32::MAX, 3], true), t.agree(&t));
+        }
+    }
+    assert!(read > 100, "{read} read");
 }
 
 #[test]
@@ -323,6 +373,9 @@ fn pieces_of_a_gguf_file_are_those_of_sentencepiece() {
         assert_eq!(t.encode(text, false).unwrap(), ids, "{text:?}");
         assert_eq!(t.encode(text, true).unwrap()[0], 1);
         assert_eq!(t.decode(&ids, true).unwrap(), *text);
+        let mut stream = t.stream();
+        let pieces: String = ids.iter().map(|id| stream.push(*id).unwrap()).collect();
+        assert_eq!(pieces + &stream.finish().unwrap(), *text);
     }
 }
 
