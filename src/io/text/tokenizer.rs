@@ -24,20 +24,20 @@ impl Tokenizer {
     /// [`Error::File`] where the bytes are no tokenizer. A chat template that is at fault is no error before it is
     /// used.
     pub fn new(path: &Path, json: &[u8], config: Value, template: Option<String>) -> Result<Self> {
-        if json.starts_with(b"version https://") {
-            let message =
-                "this is a git-lfs pointer, not the tokenizer; fetch it with `git lfs pull`";
+        // The crate panics on some text that is not JSON, and on merges into tokens that are not there.
+        let value = crate::io::json::parse(path, json)?;
+        if let Some(merge) = lost_merge(&value) {
+            let message = format!("merge {} gives no token of the vocabulary", quote(&merge));
             return Err(Error::file(path, message));
         }
-        let mut inner = Inner::from_bytes(json).map_err(|e| {
-            let e = one_line(&e.to_string());
-            Error::file(path, format!("cannot be read as a tokenizer: {e}"))
-        })?;
-        // Published files may carry how their maker cut and filled batches, which would cut or fill a prompt.
-        let whole = inner.with_truncation(None).map(|t| {
-            t.with_padding(None);
+        let inner = guarded(|| {
+            let mut inner = Inner::from_bytes(json)?;
+            // Published files may carry how their maker cut and filled batches; a prompt is neither cut nor filled.
+            inner.with_truncation(None)?.with_padding(None);
+            Ok(inner)
         });
-        whole.map_err(|e| Error::file(path, one_line(&e.to_string())))?;
+        let inner =
+            inner.map_err(|e| Error::file(path, format!("cannot be read as a tokenizer: {e}")))?;
         let template = (template.or_else(|| ChatTemplate::source(&config)))
             .map(|source| ChatTemplate::new(path, source, &config));
         Ok(Self {
@@ -59,7 +59,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Usage`] where the tokenizer refuses the text.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        match self.inner.encode_fast(text, special) {
+        match guarded(|| self.inner.encode_fast(text, special)) {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(e) => Err(self.refused("the text", &e)),
         }
@@ -78,12 +78,13 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The text of `ids`; of special tokens too where `special` is set.
+    /// The text of `ids`, without that of special tokens where `skip_special` is set. An id that has no token, as
+    /// those have that only fill an embedding up, has no text.
     ///
     /// # Errors
-    /// [`Error::Usage`] where an id is beyond the vocabulary.
+    /// [`Error::Usage`] where the tokenizer refuses them.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
-        (self.inner.decode(ids, skip_special)).map_err(|e| self.refused("the tokens", &e))
+        guarded(|| self.inner.decode(ids, skip_special)).map_err(|e| self.refused("the tokens", &e))
     }
 
     /// A decoder of tokens that come one by one.
@@ -173,13 +174,40 @@ impl Tokenizer {
         Ok(())
     }
 
-    fn refused(&self, what: &str, error: &tokenizers::Error) -> Error {
-        let error = one_line(&error.to_string());
-        Error::Usage(format!(
-            "{}: the tokenizer refuses {what}: {error}",
-            self.path.display()
-        ))
+    fn refused(&self, what: &str, error: &str) -> Error {
+        let path = self.path.display();
+        Error::Usage(format!("{path}: the tokenizer refuses {what}: {error}"))
     }
+}
+
+/// What `call` of the tokenizers crate returns; one line where it fails, and where it panics, as it does on some
+/// files that it does not check.
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|e| one_line(&e.to_string())),
+        Err(_) => Err("its file is damaged (the tokenizers crate stopped at it)".to_string()),
+    }
+}
+
+/// The first pair of a byte-pair model whose merge is no token.
+fn lost_merge(tokenizer: &Value) -> Option<String> {
+    let model = tokenizer.get("model")?;
+    let vocab = model.get("vocab")?.as_object()?;
+    if (model.get("continuing_subword_prefix")).is_some_and(|p| !p.is_null() && p != "") {
+        return None;
+    }
+    let merged = |merge: &Value| match merge {
+        Value::String(text) => text.split_once(' ').map(|(a, b)| format!("{a}{b}")),
+        pair => Some(format!(
+            "{}{}",
+            pair.get(0)?.as_str()?,
+            pair.get(1)?.as_str()?
+        )),
+    };
+    let all = model.get("merges")?.as_array()?;
+    all.iter()
+        .filter_map(merged)
+        .find(|m| !vocab.contains_key(m))
 }
 
 impl std::fmt::Debug for Tokenizer {

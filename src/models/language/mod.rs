@@ -85,6 +85,3 @@ impl Config {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
