@@ -2,5 +2,3 @@
 
 pub mod efficientvit;
 pub mod language;
-pub mod llama;
-pub mod t5;

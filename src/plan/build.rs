@@ -2,9 +2,7 @@
 
 use super::{Buffer, Plan, Port, Role, Step, slots};
 use crate::error::{Error, Result};
-use crate::graph::{
-    Encode, Epilogue, Finished, Id, Kind, Lower, Memory, Op, Operand, Pack,
-};
+use crate::graph::{Encode, Epilogue, Finished, Id, Kind, Lower, Memory, Op, Operand, Pack};
 use crate::kernels::elementwise::copy;
 use crate::kernels::reduce::mean;
 use crate::shader::{Arg, Caps, Dispatch};

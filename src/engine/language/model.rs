@@ -179,7 +179,6 @@ impl Language {
             Layers::Llama(llama) => llama.logits(llama.hidden(&g, cached)),
             Layers::T5(t5) => t5.logits(t5.decode(&g, cached)),
         };
-        g.output("logits", logits);
         then(&g, logits);
         g.finish()
     }

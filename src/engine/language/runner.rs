@@ -17,6 +17,7 @@ pub(super) struct Runner<K> {
     pub store: Store,
     pub room: Room,
     prefill: HashMap<usize, Arc<Executable>>,
+    encoders: HashMap<usize, Arc<Executable>>,
     loaded: HashMap<K, Arc<Executable>>,
 }
 
@@ -27,6 +28,7 @@ impl<K: Copy + Eq + Hash> Runner<K> {
             model: model.clone(),
             room,
             prefill: HashMap::new(),
+            encoders: HashMap::new(),
             loaded: HashMap::new(),
         }
     }
@@ -58,6 +60,29 @@ impl<K: Copy + Eq + Hash> Runner<K> {
         let made = self.model.load(&self.store, &graph)?;
         self.prefill.insert(rows, made.clone());
         Ok(made)
+    }
+
+    /// Reads `prompt` with the encoder: the decoder's caches of its output are filled.
+    ///
+    /// # Errors
+    /// What loading and running return.
+    pub fn encode(&mut self, prompt: &[u32]) -> Result<()> {
+        // Rows beyond the prompt are computed and never looked at.
+        let step = if prompt.len() <= 128 { 16 } else { 128 };
+        let rows = prompt.len().next_multiple_of(step).min(self.room.capacity);
+        let plan = match self.encoders.get(&rows) {
+            Some(known) => known.clone(),
+            None => {
+                let graph = self.model.encoder_graph(&self.cached(rows))?;
+                let made = self.model.load(&self.store, &graph)?;
+                self.encoders.insert(rows, made.clone());
+                made
+            }
+        };
+        self.store.write("prompt", 0, prompt)?;
+        self.store.write("keys", 0, &[prompt.len() as u32])?;
+        self.store.write("start", 0, &[0])?;
+        plan.submit(false)
     }
 
     /// Computes the keys and values of positions `first..end`, whose tokens are in the history.
