@@ -67,6 +67,11 @@ pub trait Op: fmt::Debug + Send + Sync {
         false
     }
 
+    /// The input, a state, whose memory is the result's: an op that changes it.
+    fn in_place(&self) -> Option<usize> {
+        None
+    }
+
     /// The elementwise work on its first input that it is, which the op before may take along.
     fn as_epilogue(&self) -> Option<Epilogue> {
         None

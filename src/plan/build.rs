@@ -305,6 +305,9 @@ impl Builder<'_> {
         };
         let lowered = op.lower(&mut lower)?;
         let (arg, parts) = lower.in_parts.unwrap_or((output, 1));
+        if let (true, Some(i)) = (lowered, op.in_place()) {
+            return Ok(Some(lower.inputs[i].clone()));
+        }
         if lowered {
             return Ok(Some(Operand::Buffer { arg, layout, parts }));
         }

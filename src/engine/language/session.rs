@@ -107,7 +107,7 @@ impl Session {
         }
         self.begin(prompt, request.max_new)?;
         let store = &self.target.store;
-        plans::write_settings(store, &request.sampling, request.seed)?;
+        plans::write_settings(store, &request.sampling)?;
         let stream = Stream::new(store, plans::OUTCOME, 2)?;
         Ok(Generation::new(self, stream, request))
     }
