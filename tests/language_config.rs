@@ -289,6 +289,14 @@ fn what_cannot_be_is_named() {
         &["`hidden_size` is 130"],
     );
     refused(
+        with(
+            llama(),
+            "quantization_config",
+            json!({"quant_method": "gptq"}),
+        ),
+        &["`quantization_config`"],
+    );
+    refused(
         with(qwen2(), "use_sliding_window", json!(true)),
         &["sliding window"],
     );
