@@ -289,6 +289,14 @@ fn what_cannot_be_is_named() {
         &["`hidden_size` is 130"],
     );
     refused(
+        with(
+            llama(),
+            "quantization_config",
+            json!({"quant_method": "gptq"}),
+        ),
+        &["`quantization_config`"],
+    );
+    refused(
         with(qwen2(), "use_sliding_window", json!(true)),
         &["sliding window"],
     );
@@ -342,7 +350,7 @@ fn angles_are_those_of_transformers() {
     check(
         llama3(),
         &[
-            (3, 0, -0.9899925, 0.141_120_0),
+            (3, 0, -0.9899925, 0.14112),
             (1000, 3, -0.31545562, -0.94894034),
             (1000, 7, 0.9205029, 0.39073575),
             (1000, 15, 0.9999998, 0.0005677088),

@@ -169,3 +169,99 @@ fn a_model_is_a_file_a_folder_or_bytes() {
     let message = LanguageFiles::open(folder.path()).unwrap_err().to_string();
     assert!(message.contains("several .gguf files"), "{message}");
 }
+
+#[test]
+fn a_file_of_another_writer_is_read() {
+    // Written with the Python package gguf 0.19.0, q and k permuted as llama.cpp's converter does. The figures are
+    // of the values before that, dequantised by the package: their sum, and that of each by the sine of its index.
+    let file = Gguf::from_bytes("llama.gguf", include_bytes!("llama.gguf").to_vec()).unwrap();
+    let expected: [(&str, &[usize], f64, f64); 12] = [
+        ("model.embed_tokens.weight", &[8, 32], 2.558218, 2.462130),
+        (
+            "model.layers.0.input_layernorm.weight",
+            &[32],
+            5.635616,
+            0.778241,
+        ),
+        (
+            "model.layers.0.self_attn.q_proj.weight",
+            &[32, 32],
+            16.631561,
+            -3.599164,
+        ),
+        (
+            "model.layers.0.self_attn.k_proj.weight",
+            &[16, 32],
+            10.851990,
+            -2.849554,
+        ),
+        (
+            "model.layers.0.self_attn.v_proj.weight",
+            &[16, 32],
+            1.467785,
+            -1.038724,
+        ),
+        (
+            "model.layers.0.self_attn.o_proj.weight",
+            &[32, 32],
+            -12.590027,
+            -2.059497,
+        ),
+        (
+            "model.layers.0.post_attention_layernorm.weight",
+            &[32],
+            2.226393,
+            -1.048215,
+        ),
+        (
+            "model.layers.0.mlp.gate_proj.weight",
+            &[64, 32],
+            -12.389545,
+            -14.871066,
+        ),
+        (
+            "model.layers.0.mlp.up_proj.weight",
+            &[64, 32],
+            -19.606148,
+            -25.565709,
+        ),
+        (
+            "model.layers.0.mlp.down_proj.weight",
+            &[32, 64],
+            10.810059,
+            1.272642,
+        ),
+        ("model.norm.weight", &[32], -0.303696, 1.742470),
+        ("lm_head.weight", &[8, 32], 1.248703, -0.475785),
+    ];
+    assert_eq!(file.names().count(), expected.len());
+    for (name, shape, sum, dot) in expected {
+        let values = file.values(name).unwrap();
+        assert_eq!(values.shape(), shape, "{name}");
+        let (mut s, mut d) = (0.0, 0.0);
+        for (i, value) in values.to_f32().into_iter().enumerate() {
+            s += f64::from(value);
+            d += f64::from(value) * (i as f64).sin();
+        }
+        assert!(
+            (s - sum).abs() < 1e-4 && (d - dot).abs() < 1e-4,
+            "{name}: {s} {d}"
+        );
+    }
+    let found = config(&file);
+    assert_eq!((found.heads, found.kv_heads, found.head_dim), (4, 2, 8));
+    assert_eq!(
+        (found.rotary.base, found.rotary.scaling),
+        (10000.0, Scaling::Linear { factor: 2.0 })
+    );
+    assert_eq!((found.eps, found.tied, found.vocab), (1e-5, false, 8));
+    #[cfg(feature = "text")]
+    {
+        let json = file.tokenizer().unwrap().to_string();
+        let path = Path::new("llama.gguf");
+        let config = file.tokenizer_config();
+        let t = cascadia::io::text::Tokenizer::new(path, json.as_bytes(), config, None).unwrap();
+        assert_eq!(t.encode("ab", true).unwrap(), [1, 6, 5]);
+        assert!(t.template().is_some());
+    }
+}

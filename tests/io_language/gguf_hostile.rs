@@ -166,6 +166,14 @@ fn what_the_model_lacks_is_named() {
         &["the same for each layer"],
     );
     refused(gguf(&metadata("llama"), &[]), &["token_embd.weight"]);
+    refused(
+        other("split.count", Put::U32(2)),
+        &["a part of several files", "`split.count`"],
+    );
+    refused(
+        other("llama.expert_count", Put::U32(8)),
+        &["mixture of experts"],
+    );
     // Rows of q that are no whole heads.
     let mut odd = tensors("llama", Format::F32);
     odd[2] = Entry::new("blk.0.attn_q.weight", &[64, 33], 0, vec![0; 64 * 33 * 4]);

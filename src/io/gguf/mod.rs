@@ -55,6 +55,27 @@ impl Gguf {
                 return Err(Error::file(path, message));
             }
         };
+        for (key, what, most) in [
+            (
+                "split.count".to_string(),
+                "a part of several files; merge them (llama-gguf-split --merge)",
+                1,
+            ),
+            (
+                format!("{architecture}.expert_count"),
+                "a mixture of experts, which is not built",
+                0,
+            ),
+        ] {
+            let plain = match metadata.get(&key) {
+                None => true,
+                Some(Meta::Unsigned(n)) => *n <= most,
+                Some(_) => false,
+            };
+            if !plain {
+                return Err(Error::file(path, format!("is {what} (`{key}`)")));
+            }
+        }
         let factors = (tensors.get("rope_freqs.weight"))
             .map(|info| stored_tensor(&bytes, "rope_freqs.weight", info)?.cast(DType::F32))
             .transpose()?;

@@ -29,10 +29,12 @@ pub fn tokenizer(path: &Path, metadata: &BTreeMap<String, Meta>) -> Result<Value
         match metadata.get(key) {
             None => Ok(None),
             Some(Meta::Array(all)) => {
-                let text = |v| match v {
-                    &Meta::Text(ref t) => Some(t.as_str()),
-                    _ => None,
-                };
+                fn text(value: &Meta) -> Option<&str> {
+                    match value {
+                        Meta::Text(text) => Some(text),
+                        _ => None,
+                    }
+                }
                 match all.iter().map(text).collect::<Option<Vec<_>>>() {
                     Some(texts) => Ok(Some(texts)),
                     None => Err(Error::file(

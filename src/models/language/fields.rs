@@ -17,17 +17,22 @@ pub struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub fn new(path: &'a Path, value: &'a Value) -> Result<Self> {
-        match value.as_object() {
-            Some(map) => Ok(Self {
-                path,
-                within: "",
-                map,
-            }),
-            None => Err(Error::file(
-                path,
-                "expected a JSON object of a model's configuration",
-            )),
+        let Some(map) = value.as_object() else {
+            let message = "expected a JSON object of a model's configuration";
+            return Err(Error::file(path, message));
+        };
+        let fields = Self {
+            path,
+            within: "",
+            map,
+        };
+        if fields.get("quantization_config").is_some() {
+            return fields.fault(
+                "its weights are quantised (`quantization_config`), which is not read; expected f32, f16 or bf16, \
+                 or a GGUF file",
+            );
         }
+        Ok(fields)
     }
 
     /// The object in `field`, `None` where it is missing or null.
