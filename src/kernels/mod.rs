@@ -44,7 +44,7 @@ pub static LIBS: &[Lib] = libs! {
     "rows_matmul": ["scalar", "coop"],
     "skinny": ["scalar", "coop"],
     "tile_matmul": ["scalar", "coop"],
-    "unary": ["relu", "sigmoid"],
+    "unary": ["relu", "sigmoid", "silu", "gelu"],
     "weight": ["f32", "f16", "q8_0", "q4_0", "coop_f16", "coop_q8_0", "coop_q4_0"],
     "window_attention": ["scalar", "coop"],
 };
@@ -62,6 +62,7 @@ pub static KERNELS: &[&Kernel] = &[
     &conv::stem_matrix::KERNEL,
     &elementwise::binary::KERNEL,
     &elementwise::copy::KERNEL,
+    &elementwise::gated::KERNEL,
     &elementwise::unary::KERNEL,
     &elementwise::window::KERNEL,
     &ffn::depthwise_ffn::KERNEL,
