@@ -2,6 +2,7 @@
 
 pub mod emulate;
 pub mod harness;
+pub mod language;
 pub mod numpy;
 pub mod references;
 pub mod tolerance;

@@ -5,6 +5,7 @@ pub mod attention;
 mod classifier;
 #[cfg(feature = "images")]
 mod feed;
+pub mod language;
 mod model;
 pub mod profile;
 pub mod support;

@@ -2,3 +2,5 @@
 
 pub mod efficientvit;
 pub mod language;
+pub mod llama;
+pub mod t5;

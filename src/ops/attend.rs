@@ -157,7 +157,7 @@ impl Op for AttendOp {
             start,
             o: lower.output,
         };
-        lower.memory.push(combine::dispatch(&a, elem, binds, caps));
+        lower.memory.push(combine::dispatch(&a, binds, caps));
         Ok(true)
     }
 }

@@ -28,24 +28,24 @@ impl Op for Embedding {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
-        let [vocab, width] = [lower.shape_of(0, 0), lower.shape_of(0, 1)];
+        let [vocabulary, width] = [lower.shape_of(0, 0), lower.shape_of(0, 1)];
         let (history, start) = (lower.strided(1)?.0, lower.strided(2)?.0);
         for piece in pieces(lower, 0)? {
             let binds = gather::Binds {
                 history,
                 start,
                 w: piece.w,
-                scales: piece.scales,
+                scales: piece.scales.unwrap_or(piece.w),
                 y: lower.output,
             };
             let table = gather::Table {
-                rows: self.rows,
-                vocab,
-                width,
-                ids: piece.rows.clone(),
                 format: lower.weights,
+                width,
+                vocabulary,
+                first: piece.rows.start,
+                rows: piece.rows.len(),
             };
-            let d = gather::dispatch(&table, lower.elem, binds, lower.caps);
+            let d = gather::dispatch(self.rows, &table, binds, lower.caps);
             lower.memory.push(d);
         }
         Ok(true)

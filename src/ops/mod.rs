@@ -1,26 +1,37 @@
 //! What models are written with: one file per op, with its shape rule, its cost and how it becomes dispatches.
 //! Each adds its method to [`Value`](crate::graph::Value).
 
+mod attend;
 mod binary;
 mod cascaded_group;
 mod concat;
 mod conv2d;
 mod depthwise_ffn;
+mod embedding;
 mod expand;
+mod gated;
 mod head;
 mod linear;
 mod matmul;
 mod mean;
+mod norm;
+mod project;
+mod qkv;
+mod sample;
 mod softmax;
 mod stem;
 mod unary;
 mod window;
 
+pub use attend::Attend;
 pub use cascaded_group::CascadedGroup;
 pub use conv2d::Conv;
 pub use depthwise_ffn::DepthwiseFfn;
 pub use expand::Expand;
 pub use head::Head;
+pub use norm::Norm;
+pub use qkv::Qkv;
+pub use sample::Sampler;
 pub use stem::Stem;
 
 use crate::error::{Error, Result};

@@ -62,12 +62,7 @@ impl<'a> Norm<'a> {
 
     /// norm(x) · weightᵀ + bias: [rows, in] with weight [out, in] gives [rows, out].
     #[track_caller]
-    pub fn project<'g>(
-        &self,
-        x: Value<'g>,
-        weight: &Weight,
-        bias: Option<&Weight>,
-    ) -> Value<'g> {
+    pub fn project<'g>(&self, x: Value<'g>, weight: &Weight, bias: Option<&Weight>) -> Value<'g> {
         self.then(x, weight, bias, None)
     }
 

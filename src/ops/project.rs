@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::graph::{Activation, Encode, Epilogue, Lower, Op, Value, Weight};
 use crate::kernels::matmul::linear::{self, Linear, Operands};
-use crate::kernels::matmul::{pack, skinny, wide};
+use crate::kernels::matmul::{pack, skinny};
 use crate::shader::Arg;
 use crate::tensor::DType;
 use std::ops::Range;
@@ -43,7 +43,10 @@ pub(super) fn pieces(lower: &mut Lower<'_>, i: usize) -> Result<Vec<Piece>> {
     }
     let format = lower.weights;
     let packing = pack::Packing::of(format);
-    let most = lower.caps.max_binding_bytes.min(lower.caps.max_buffer_bytes);
+    let most = lower
+        .caps
+        .max_binding_bytes
+        .min(lower.caps.max_buffer_bytes);
     let whole = |rows: usize| 4 * pack::words(format, [rows, k]) as u64;
     // 32 rows: whole blocks, and no pair of a gated projection parted.
     let step = 32 * (most / whole(32).max(1)).max(1) as usize;
@@ -180,7 +183,7 @@ impl Project {
             };
             let dispatch = match m <= FEW {
                 true => skinny::dispatch(&l, at, lower.caps),
-                false => wide::dispatch(&l, at, lower.caps),
+                false => return Err(Error::Plan("wide".into())),
             };
             lower.memory.push(dispatch);
         }
@@ -201,7 +204,10 @@ impl Op for Project {
                 let columns = if self.gate.is_some() { n / 2 } else { *n };
                 Ok(vec![*rows, columns])
             }
-            _ => Err(format!("input {x:?}, weight {w:?}, others {:?}", &inputs[2..])),
+            _ => Err(format!(
+                "input {x:?}, weight {w:?}, others {:?}",
+                &inputs[2..]
+            )),
         }
     }
 

@@ -99,7 +99,9 @@ impl Op for Propose {
             fault,
             p: q,
         };
-        lower.memory.push(transform::dispatch(shape, binds, lower.caps));
+        lower
+            .memory
+            .push(transform::dispatch(shape, binds, lower.caps));
         let shape = draw::Shape {
             batch: 1,
             vocab,
@@ -180,7 +182,9 @@ impl Op for VerifyOp {
             fault,
             p,
         };
-        lower.memory.push(transform::dispatch(shape, binds, lower.caps));
+        lower
+            .memory
+            .push(transform::dispatch(shape, binds, lower.caps));
         let shape = accept::Shape {
             batch: 1,
             vocab,
@@ -199,7 +203,9 @@ impl Op for VerifyOp {
             fault,
             outcome,
         };
-        lower.memory.push(accept::dispatch(shape, binds, lower.caps));
+        lower
+            .memory
+            .push(accept::dispatch(shape, binds, lower.caps));
         Ok(true)
     }
 }

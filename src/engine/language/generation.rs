@@ -71,7 +71,8 @@ impl Stats {
 
     /// How much faster than one token a round.
     pub fn speedup(&self) -> Option<f64> {
-        self.plain_seconds.map(|plain| self.tokens_per_second() * plain)
+        self.plain_seconds
+            .map(|plain| self.tokens_per_second() * plain)
     }
 }
 

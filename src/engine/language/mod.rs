@@ -7,9 +7,11 @@ mod request;
 mod runner;
 mod score;
 mod session;
+mod speculate;
 
 pub use generation::{Generation, Stats};
 pub use model::{Language, Room};
+pub use plans::KMAX;
 pub use request::{DraftLen, Request, Sampling, published};
 pub use score::Scorer;
 pub use session::{Draft, Session};

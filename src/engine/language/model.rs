@@ -1,10 +1,10 @@
 //! A language model opened: its files, its graph, and what a plan of it is made with.
 
+use super::runner::PREFILL;
 use crate::device::{Device, Executable, Store};
 use crate::error::{Error, Result};
 use crate::graph::{Finished, Graph, Source, Value};
 use crate::io::LanguageFiles;
-use super::runner::PREFILL;
 use crate::models::language::{Cached, Config, SLACK};
 use crate::models::llama::Llama;
 use crate::models::t5::T5;

@@ -43,4 +43,6 @@ pub struct Request {
     pub draft_len: DraftLen,
     /// Tokens that end the text; they are the last of the result.
     pub stop: Vec<u32>,
+    /// Where logits are not finite, find the layer that they come from.
+    pub check: bool,
 }

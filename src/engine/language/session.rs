@@ -114,14 +114,18 @@ impl Session {
 
     /// Makes the sequence `prompt`, with keys and values of all but the last token in the target's caches.
     fn begin(&mut self, prompt: &[u32], max_new: usize) -> Result<()> {
-        let sequence = match self.target.model.config() {
-            Config::T5(c) => {
+        let decoder_start = match self.target.model.config() {
+            Config::T5(c) => Some(c.decoder_start),
+            Config::Decoder(_) => None,
+        };
+        let sequence = match decoder_start {
+            Some(first) => {
                 self.encode(prompt)?;
                 (self.cached, self.drafted) = (0, 0);
                 self.known.clear();
-                vec![c.decoder_start]
+                vec![first]
             }
-            Config::Decoder(_) => prompt.to_vec(),
+            None => prompt.to_vec(),
         };
         let room = self.target.room;
         if sequence.len() + max_new > room.positions {

@@ -83,7 +83,9 @@ impl T5 {
             let _scope = g.scope(format_args!("encoder.{i}"));
             let q = self.qkv(&block.attention).apply(x, cache, start);
             let attend = Attend::all().with_bias(&self.encoder.bias);
-            x = x + attend.apply(q, cache, keys).project(&block.attention.output, None);
+            x = x + attend
+                .apply(q, cache, keys)
+                .project(&block.attention.output, None);
             x = self.ffn(x, &block.ffn);
         }
         let memory = x.rms_norm(&self.encoder.norm, c.eps);
@@ -105,11 +107,15 @@ impl T5 {
             let cache = cached.cache(g, i, c.heads, c.head_dim);
             let q = self.qkv(&block.attention).apply(x, cache, start);
             let attend = Attend::causal_unscaled(cached.window).with_bias(&self.decoder.bias);
-            x = x + attend.apply(q, cache, start).project(&block.attention.output, None);
+            x = x + attend
+                .apply(q, cache, start)
+                .project(&block.attention.output, None);
             if let Some(cross) = &block.cross {
                 let q = Norm::new(&cross.norm, c.eps).project(x, &cross.q, None);
                 let cache = cached.cache(g, format_args!("cross.{i}"), c.heads, c.head_dim);
-                x = x + Attend::all().apply(q, cache, keys).project(&cross.output, None);
+                x = x + Attend::all()
+                    .apply(q, cache, keys)
+                    .project(&cross.output, None);
             }
             x = self.ffn(x, &block.ffn);
         }
@@ -119,7 +125,8 @@ impl T5 {
     /// The logits [rows, vocabulary] of the token after each row of `hidden`.
     pub fn logits<'g>(&self, hidden: Value<'g>) -> Value<'g> {
         let _scope = hidden.graph().scope("head");
-        (Norm::new(&self.decoder.norm, self.config.eps).times(self.scale)).project(hidden, &self.head, None)
+        (Norm::new(&self.decoder.norm, self.config.eps).times(self.scale))
+            .project(hidden, &self.head, None)
     }
 
     fn qkv<'a>(&self, attention: &'a Attention) -> Qkv<'a> {
@@ -149,7 +156,9 @@ impl Stack {
             Direction::Back => ("decoder", c.decoder_layers),
         };
         Self {
-            blocks: (0..layers).map(|i| Block::new(c, &format!("{name}.block.{i}"), direction)).collect(),
+            blocks: (0..layers)
+                .map(|i| Block::new(c, &format!("{name}.block.{i}"), direction))
+                .collect(),
             norm: Weight::plain(format!("{name}.final_layer_norm.weight"), &[c.hidden]),
             bias: by_distance(c, name, direction),
         }
@@ -159,13 +168,20 @@ impl Stack {
 /// Weights one under the other: `rows` of them in turn where `by_row`, else whole.
 fn stacked(name: &str, parts: &[String], [n, k]: [usize; 2], by_row: bool) -> Weight {
     let sources = (parts.iter())
-        .map(|p| Source { name: p.clone(), shape: vec![n, k], trainable: true })
+        .map(|p| Source {
+            name: p.clone(),
+            shape: vec![n, k],
+            trainable: true,
+        })
         .collect();
     Weight::made(name, &[n * parts.len(), k], sources, move |t| {
         if !by_row {
             return t.concat();
         }
-        (0..n).flat_map(|r| t.iter().flat_map(move |m| &m[r * k..(r + 1) * k])).copied().collect()
+        (0..n)
+            .flat_map(|r| t.iter().flat_map(move |m| &m[r * k..(r + 1) * k]))
+            .copied()
+            .collect()
     })
 }
 
