@@ -51,6 +51,8 @@ pub static KERNELS: &[&Kernel] = &[
     &attention::cascaded_group::KERNEL,
     &attention::combine::KERNEL,
     &attention::decode::KERNEL,
+    &attention::flash::KERNEL,
+    &attention::flash_coop::KERNEL,
     &attention::rotary::KERNEL,
     &conv::depthwise::KERNEL,
     &conv::direct::KERNEL,
