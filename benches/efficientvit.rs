@@ -34,7 +34,14 @@ fn main() -> cascadia::Result<()> {
                     continue;
                 };
                 let graph = EfficientViT::new(&config)?.graph(batch, Outputs::logits())?;
-                let plan = Plan::new(&graph, device.caps(), &plan::Options { dtype, fuse })?;
+                let plan = Plan::new(
+                    &graph,
+                    device.caps(),
+                    &plan::Options {
+                        fuse,
+                        ..plan::Options::new(dtype)
+                    },
+                )?;
                 let exe = Executable::load(&device, Arc::new(plan), &noise_weights)?;
                 let images = noise(1, batch * 3 * 224 * 224);
                 exe.upload(&[Tensor::from_f32(&[batch, 3, 224, 224], &images)?])?;

@@ -301,13 +301,13 @@ fn each_failure_says_what_to_do() {
     for (way, parts) in [
         (
             Way::Status(404),
-            &["404", ID, FILE, "`main`", "check the name", "--model PATH"][..],
+            &["404", ID, FILE, "`main`", "check the name", "path instead"][..],
         ),
         (Way::Status(401), &["401", "HF_TOKEN"][..]),
         (Way::Status(403), &["403", "HF_TOKEN"][..]),
         (
             Way::Status(503),
-            &["503", "HF_ENDPOINT", "--model PATH"][..],
+            &["503", "HF_ENDPOINT", "path instead"][..],
         ),
         (
             Way::Nonsense,
@@ -325,7 +325,7 @@ fn each_failure_says_what_to_do() {
             "cannot reach",
             "HF_ENDPOINT",
             &format!("http://{address}/{ID}/resolve/main/{FILE}"),
-            "--model PATH",
+            "path instead",
         ],
     );
     for endpoint in ["http://", "http://a b", "http://[", "https://:x/"] {
@@ -337,7 +337,7 @@ fn each_failure_says_what_to_do() {
     offline.offline = true;
     failed(
         offline.fetch(ID, FILE, &mut ()),
-        &["not in the cache", "HF_HUB_OFFLINE is set", "--model PATH"],
+        &["not in the cache", "HF_HUB_OFFLINE is set", "path instead"],
     );
     failed(
         offline.fetch("nonsense", FILE, &mut ()),

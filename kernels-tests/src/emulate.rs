@@ -1,6 +1,6 @@
 //! Kernels on matrix units, rewritten so that an adapter without them computes the same: a loaded matrix is the place
 //! it was loaded from, and of an accumulator each of 32 invocations holds half a row. So a wrong index is found on
-//! a CPU; a missing barrier need not be.
+//! a CPU; a missing barrier need not be. A barrier of a subgroup becomes one of the workgroup.
 
 use cascadia::kernels::LIBS;
 use cascadia::shader::{Case, KernelSpec};
@@ -22,7 +22,7 @@ pub fn without_matrix_units(case: &Case) -> Case {
         let lib = LIBS.iter().find(|l| l.name == *name && l.choice == *choice);
         text.push_str(&lib.map_or("", |l| l.source).replace("//!unroll", ""));
     }
-    let source = rewrite(&text);
+    let source = rewrite(&text).replace("subgroupBarrier()", "workgroupBarrier()");
     let mut case = case.clone();
     // The reference still asks for the choices; no `//!use` is left that would take them.
     for (_, choice) in &mut case.dispatch.variant.choices {

@@ -81,7 +81,14 @@ fn check(part: &str, fuse: bool) {
                 if dtype == DType::F16 && !device.caps().f16 {
                     continue;
                 }
-                let out = run(&reference, &device, &Options { dtype, fuse });
+                let out = run(
+                    &reference,
+                    &device,
+                    &Options {
+                        fuse,
+                        ..Options::new(dtype)
+                    },
+                );
                 let error = error(&reference, &out);
                 let what = format!(
                     "{} {:?} {dtype} on {adapter}",
@@ -189,10 +196,7 @@ fn fused_plans_have_no_copies_and_few_dispatches() {
     for name in NAMES {
         let config = Config::named(name).unwrap_or_else(|| panic!("{name}"));
         let graph = graph(&config, 64, Outputs::logits());
-        let options = Options {
-            dtype: DType::F16,
-            fuse: true,
-        };
+        let options = Options::new(DType::F16);
         let plan = Plan::new(&graph, &caps, &options).unwrap_or_else(|e| panic!("{e}"));
         println!("{plan}");
         let most = if name == "m5" { 48 } else { 40 };

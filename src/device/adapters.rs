@@ -104,6 +104,7 @@ pub(super) fn wanted(adapter: &wgpu::Adapter, options: &Options) -> (wgpu::Featu
     let mut features = adapter.features()
         & (F::SHADER_F16
             | F::SUBGROUP
+            | F::SUBGROUP_BARRIER
             | F::IMMEDIATES
             | F::TIMESTAMP_QUERY
             | F::TIMESTAMP_QUERY_INSIDE_PASSES
@@ -111,7 +112,7 @@ pub(super) fn wanted(adapter: &wgpu::Adapter, options: &Options) -> (wgpu::Featu
     let without = &options.without;
     for (left_out, feature) in [
         (without.f16, F::SHADER_F16),
-        (without.subgroups, F::SUBGROUP),
+        (without.subgroups, F::SUBGROUP | F::SUBGROUP_BARRIER),
         (without.immediates, F::IMMEDIATES),
         (
             without.coop || coop(adapter).is_none(),
@@ -176,7 +177,10 @@ pub(super) fn caps(
     let subgroups = features.contains(F::SUBGROUP);
     let f16 = features.contains(F::SHADER_F16);
     // The matrix kernels count on 32 lanes a subgroup: one subgroup's share of a tile is fixed when planned.
-    let fixed = subgroups && info.subgroup_min_size == 32 && info.subgroup_max_size == 32;
+    // They also wait for a subgroup alone.
+    let subgroups_wait = features.contains(F::SUBGROUP_BARRIER);
+    let fixed =
+        subgroups && subgroups_wait && info.subgroup_min_size == 32 && info.subgroup_max_size == 32;
     Caps {
         f16,
         subgroups,

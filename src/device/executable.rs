@@ -190,9 +190,7 @@ impl Executable {
             .create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            for step in &self.steps {
-                step.record(&mut pass);
-            }
+            self.record(&mut pass);
         }
         if outputs {
             for (port, to) in self.plan.outputs.iter().zip(&self.readback) {
@@ -209,6 +207,12 @@ impl Executable {
         }
         self.device.queue.submit([encoder.finish()]);
         self.device.check()
+    }
+
+    pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        for step in &self.steps {
+            step.record(pass);
+        }
     }
 
     /// Waits until every run submitted has ended.

@@ -6,11 +6,13 @@ mod executable;
 mod memory;
 mod pipeline;
 mod store;
+mod stream;
 mod timing;
 
 pub use adapters::{AdapterReport, adapters};
 pub use executable::Executable;
 pub use store::Store;
+pub use stream::Stream;
 pub use timing::Timings;
 
 use crate::error::{Error, Result};

@@ -48,10 +48,15 @@ impl Store {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state called `name`, made of zeros where there is none yet.
+    /// Makes the state called `name`, of zeros, where there is none yet.
     ///
     /// # Errors
     /// [`Error::Plan`] where it exists with another type or length.
+    pub fn make(&self, name: &str, dtype: DType, len: usize) -> Result<()> {
+        self.state(name, dtype, len).map(|_| ())
+    }
+
+    /// As [`Store::make`], and the state.
     pub(super) fn state(&self, name: &str, dtype: DType, len: usize) -> Result<State> {
         if let Some(known) = self.states().get(name) {
             if (known.dtype, known.len) == (dtype, len) {
@@ -85,7 +90,7 @@ impl Store {
         Ok(())
     }
 
-    fn known(&self, name: &str) -> Result<State> {
+    pub(super) fn known(&self, name: &str) -> Result<State> {
         (self.states().get(name).cloned())
             .ok_or_else(|| Error::Usage(format!("there is no state `{name}`")))
     }

@@ -37,7 +37,7 @@ pub struct Function {
 /// # Errors
 /// Where an adapter cannot run a model of batch 1 at all.
 pub fn support(caps: &Caps, dtype: DType) -> Result<Vec<Support>> {
-    let options = Options { dtype, fuse: true };
+    let options = Options::new(dtype);
     let mut plans = Vec::new();
     for config in NAMES.iter().filter_map(|name| Config::named(name)) {
         for batch in BATCHES {

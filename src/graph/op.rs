@@ -3,7 +3,7 @@
 use super::{Encode, Pack, Weight};
 use crate::error::{Error, Result};
 use crate::shader::{Arg, Caps, Dispatch};
-use crate::tensor::{DType, Layout};
+use crate::tensor::{DType, Format, Layout};
 use std::fmt;
 
 /// An elementwise function that a kernel can apply to what it is about to store.
@@ -11,6 +11,9 @@ use std::fmt;
 pub enum Activation {
     Relu,
     Sigmoid,
+    Silu,
+    /// GELU by the tanh approximation.
+    Gelu,
 }
 
 impl Activation {
@@ -18,6 +21,8 @@ impl Activation {
         match self {
             Activation::Relu => "relu",
             Activation::Sigmoid => "sigmoid",
+            Activation::Silu => "silu",
+            Activation::Gelu => "gelu",
         }
     }
 }
@@ -26,6 +31,8 @@ impl Activation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Epilogue {
     Activation(Activation),
+    /// Of each pair of neighbours, the activation of the first times the second: half the last dimension is left.
+    Gated(Activation),
     /// Adds one more input, of the output's shape, the last of the inputs.
     Residual,
 }
@@ -38,9 +45,9 @@ pub trait Op: fmt::Debug + Send + Sync {
     /// The shape of the result, or what is wrong with the inputs'.
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String>;
 
-    /// The element type of the result, in a plan of `plan`.
-    fn dtype(&self, plan: DType) -> DType {
-        plan
+    /// The element type of the result; where `None`, that of the first input that is not a weight.
+    fn dtype(&self) -> Option<DType> {
+        None
     }
 
     /// Multiply-adds of a plain computation.
@@ -58,6 +65,16 @@ pub trait Op: fmt::Debug + Send + Sync {
     /// Whether its kernels write the last dimension in fours: the result's rows are then that much apart.
     fn pads_channels(&self) -> bool {
         false
+    }
+
+    /// The input, a state, whose memory is the result's: an op that changes it.
+    fn in_place(&self) -> Option<usize> {
+        None
+    }
+
+    /// The elementwise work on its first input that it is, which the op before may take along.
+    fn as_epilogue(&self) -> Option<Epilogue> {
+        None
     }
 
     /// The op that also does `epilogue`, where it can.
@@ -119,7 +136,12 @@ pub trait Memory {
 /// An op being lowered: its operands, where its result goes, what the adapter offers.
 pub struct Lower<'a> {
     pub caps: &'a Caps,
+    /// The result's element type.
     pub dtype: DType,
+    /// The plan's: of maps, caches and weights.
+    pub elem: DType,
+    /// How matrices of weights are stored where a kernel reads more than one format.
+    pub weights: Format,
     pub inputs: Vec<Operand>,
     /// The result's buffer, in row-major order of `shape`.
     pub output: Arg,
@@ -197,6 +219,17 @@ impl Lower<'_> {
             let out = *l.shape.first()?;
             l.reshape(&[out, l.len() / out])?.permute(&[1, 0]).ok()
         })
+    }
+
+    /// The constant f32 of inputs `which`, weights, one after the other.
+    ///
+    /// # Errors
+    /// As [`Lower::pack`].
+    pub fn constant_f32(&mut self, which: &[usize]) -> Result<Arg> {
+        let packs = (which.iter())
+            .map(|&i| self.pack_plain(i))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(self.memory.constant_as(packs, Encode::Dense(DType::F32)))
     }
 
     /// The size of dimension `axis` of input `i`.

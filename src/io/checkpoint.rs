@@ -1,72 +1,32 @@
 //! Named tensors in a safetensors file.
 
+use super::bytes::{Bytes, OrFile};
 use super::header::{self, Header, LENGTH_BYTES, quote};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Tensor};
 use safetensors::Dtype as FileDType;
 use safetensors::tensor::TensorInfo;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// A safetensors file, whole in memory, its header checked.
-///
-/// The file is read, not mapped: under a map another process could change the bytes after they were checked.
+/// A safetensors file, its header checked. Its tensors' bytes are read when they are asked for, so that a file
+/// larger than memory can be read tensor by tensor.
 pub struct Checkpoint {
-    path: PathBuf,
+    bytes: Bytes,
     tensors: BTreeMap<String, TensorInfo>,
     metadata: BTreeMap<String, String>,
-    /// The tensors' bytes, from `data_start` on.
-    bytes: Vec<u8>,
-    data_start: usize,
+    /// Where the tensors' bytes begin.
+    data_start: u64,
 }
 
 impl Checkpoint {
-    /// Reads the file at `path`. Nothing larger than its header is allocated before that is checked against the
-    /// length of the file.
+    /// Opens the file at `path` and reads its header, which is checked against the length of the file.
     ///
     /// # Errors
     /// [`Error::Io`] where the file cannot be read; [`Error::File`], one line, where it is no regular file or no
     /// sound safetensors file.
     pub fn open(path: &Path) -> Result<Self> {
-        let about = || Error::io(path);
-        // Asked before it is opened: opening a pipe would wait for its writer.
-        let kind = std::fs::metadata(path).map_err(about())?;
-        if !kind.is_file() {
-            let found = if kind.is_dir() {
-                "a folder; name the .safetensors file in it"
-            } else {
-                "neither a file nor a folder"
-            };
-            return Err(Error::file(
-                path,
-                format!("expected a safetensors file, found {found}"),
-            ));
-        }
-        let mut file = File::open(path).map_err(about())?;
-        let file_bytes = file.metadata().map_err(about())?.len();
-
-        let mut start = Vec::new();
-        (&mut file)
-            .take(2 * LENGTH_BYTES as u64)
-            .read_to_end(&mut start)
-            .map_err(about())?;
-        let header_bytes = header::header_bytes(&start, file_bytes).or_file(path)?;
-        let data_bytes = file_bytes - LENGTH_BYTES as u64 - header_bytes as u64;
-
-        let mut text = start.split_off(LENGTH_BYTES);
-        let mut bytes = text.split_off(text.len().min(header_bytes));
-        read_until(&mut file, &mut text, header_bytes as u64, path)?;
-        let Header { tensors, metadata } = header::parse(&text, data_bytes).or_file(path)?;
-        read_until(&mut file, &mut bytes, data_bytes, path)?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            tensors,
-            metadata,
-            bytes,
-            data_start: 0,
-        })
+        Self::over(Bytes::open(path, "a safetensors file", ".safetensors")?)
     }
 
     /// A checkpoint over the bytes of a safetensors file; `name` is what messages call it.
@@ -74,24 +34,27 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::File`], one line, where the bytes are no sound safetensors file.
     pub fn from_bytes(name: impl Into<PathBuf>, bytes: Vec<u8>) -> Result<Self> {
-        let path = name.into();
-        let header_bytes = header::header_bytes(&bytes, bytes.len() as u64).or_file(&path)?;
-        let data_start = LENGTH_BYTES + header_bytes;
-        let data_bytes = (bytes.len() - data_start) as u64;
-        let text = &bytes[LENGTH_BYTES..data_start];
-        let Header { tensors, metadata } = header::parse(text, data_bytes).or_file(&path)?;
+        Self::over(Bytes::memory(name, bytes))
+    }
+
+    fn over(bytes: Bytes) -> Result<Self> {
+        let start = bytes.read(0, bytes.len().min(2 * LENGTH_BYTES as u64))?;
+        let header_bytes = header::header_bytes(&start, bytes.len()).or_file(bytes.path())? as u64;
+        let text = bytes.read(LENGTH_BYTES as u64, header_bytes)?;
+        let data_start = LENGTH_BYTES as u64 + header_bytes;
+        let Header { tensors, metadata } =
+            header::parse(&text, bytes.len() - data_start).or_file(bytes.path())?;
         Ok(Self {
-            path,
+            bytes,
             tensors,
             metadata,
-            bytes,
             data_start,
         })
     }
 
     /// Where it was read from, or the name given to [`Checkpoint::from_bytes`].
     pub fn path(&self) -> &Path {
-        &self.path
+        self.bytes.path()
     }
 
     /// The names of all tensors, sorted.
@@ -119,15 +82,16 @@ impl Checkpoint {
         &self.metadata
     }
 
-    /// A copy of tensor `name`: F32, F16, BF16, I64 and U32 as they are, F64 rounded to f32 (beyond its range to
+    /// Reads tensor `name`: F32, F16, BF16, I64 and U32 as they are, F64 rounded to f32 (beyond its range to
     /// infinity), I32 widened to i64.
     ///
     /// # Errors
-    /// [`Error::File`] where there is no such tensor, or its type is another.
+    /// [`Error::File`] where there is no such tensor, its type is another, or the file has become shorter;
+    /// [`Error::Io`] where it cannot be read.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let Some(info) = self.tensors.get(name) else {
             return Err(Error::file(
-                &self.path,
+                self.path(),
                 format!(
                     "has no tensor {} among its {}",
                     quote(name),
@@ -136,26 +100,28 @@ impl Checkpoint {
             ));
         };
         let (from, to) = info.data_offsets;
-        let data = &self.bytes[self.data_start + from..self.data_start + to];
+        let read = || (self.bytes).read(self.data_start + from as u64, (to - from) as u64);
         let (dtype, data) = match info.dtype {
-            FileDType::F32 => (DType::F32, data.to_vec()),
-            FileDType::F16 => (DType::F16, data.to_vec()),
-            FileDType::BF16 => (DType::BF16, data.to_vec()),
-            FileDType::I64 => (DType::I64, data.to_vec()),
-            FileDType::U32 => (DType::U32, data.to_vec()),
+            FileDType::F32 => (DType::F32, read()?),
+            FileDType::F16 => (DType::F16, read()?),
+            FileDType::BF16 => (DType::BF16, read()?),
+            FileDType::I64 => (DType::I64, read()?),
+            FileDType::U32 => (DType::U32, read()?),
             FileDType::F64 => {
+                let data = read()?;
                 let (values, _) = data.as_chunks();
                 let narrow = |&v: &[u8; 8]| (f64::from_le_bytes(v) as f32).to_le_bytes();
                 (DType::F32, values.iter().flat_map(narrow).collect())
             }
             FileDType::I32 => {
+                let data = read()?;
                 let (values, _) = data.as_chunks();
                 let widen = |&v: &[u8; 4]| i64::from(i32::from_le_bytes(v)).to_le_bytes();
                 (DType::I64, values.iter().flat_map(widen).collect())
             }
             other => {
                 return Err(Error::file(
-                    &self.path,
+                    self.path(),
                     format!(
                         "tensor {} is of type {other}; supported are F32, F16, BF16, F64, I64, I32 and U32",
                         quote(name)
@@ -172,41 +138,8 @@ impl std::fmt::Debug for Checkpoint {
         write!(
             f,
             "Checkpoint({}, {} tensors)",
-            self.path.display(),
+            self.path().display(),
             self.tensors.len()
         )
-    }
-}
-
-/// Reads on until `buffer` has `bytes` bytes; an allocation that fails is an error, not an abort.
-fn read_until(file: &mut File, buffer: &mut Vec<u8>, bytes: u64, path: &Path) -> Result<()> {
-    let more = bytes.saturating_sub(buffer.len() as u64);
-    let reserved = usize::try_from(more).is_ok_and(|n| buffer.try_reserve_exact(n).is_ok());
-    if !reserved {
-        return Err(Error::file(
-            path,
-            format!("its {bytes} bytes of tensors do not fit into memory"),
-        ));
-    }
-    file.take(more)
-        .read_to_end(buffer)
-        .map_err(Error::io(path))?;
-    if buffer.len() as u64 != bytes {
-        return Err(Error::file(
-            path,
-            "the file became shorter while it was read; try again when nothing writes to it",
-        ));
-    }
-    Ok(())
-}
-
-/// A line about a file, made an error that names the file.
-trait OrFile<T> {
-    fn or_file(self, path: &Path) -> Result<T>;
-}
-
-impl<T> OrFile<T> for Result<T, String> {
-    fn or_file(self, path: &Path) -> Result<T> {
-        self.map_err(|message| Error::file(path, message))
     }
 }

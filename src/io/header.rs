@@ -238,7 +238,7 @@ pub(super) fn quote(name: &str) -> String {
 }
 
 /// A message on one line, of a bounded length.
-fn one_line(message: &str) -> String {
+pub(super) fn one_line(message: &str) -> String {
     const SHOWN: usize = 400;
     let shown: String = (message.chars().take(SHOWN))
         .map(|c| if c.is_control() { ' ' } else { c })

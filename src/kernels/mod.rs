@@ -37,12 +37,15 @@ pub static LIBS: &[Lib] = libs! {
     "activation": ["none", "relu", "sigmoid"],
     "binary": ["add", "mul"],
     "lanes": ["one", "four"],
+    "linear_store": ["plain", "add", "relu", "silu", "gelu"],
     "load_a": ["rows", "im2col", "depthwise", "gated", "mean"],
     "load_r": ["none", "rows", "depthwise"],
     "reduce": ["workgroup", "subgroup"],
     "rows_matmul": ["scalar", "coop"],
+    "skinny": ["scalar", "coop"],
     "tile_matmul": ["scalar", "coop"],
-    "unary": ["relu", "sigmoid"],
+    "unary": ["relu", "sigmoid", "silu", "gelu"],
+    "weight": ["f32", "f16", "q8_0", "q4_0", "coop_f16", "coop_q8_0", "coop_q4_0"],
     "window_attention": ["scalar", "coop"],
 };
 
@@ -61,6 +64,7 @@ pub static KERNELS: &[&Kernel] = &[
     &conv::stem_matrix::KERNEL,
     &elementwise::binary::KERNEL,
     &elementwise::copy::KERNEL,
+    &elementwise::gated::KERNEL,
     &elementwise::unary::KERNEL,
     &elementwise::window::KERNEL,
     &ffn::depthwise_ffn::KERNEL,
@@ -70,6 +74,7 @@ pub static KERNELS: &[&Kernel] = &[
     &matmul::gemm_coop::KERNEL,
     &matmul::gemm_small::KERNEL,
     &norm::rms_norm::KERNEL,
+    &matmul::skinny::KERNEL,
     &reduce::mean::KERNEL,
     &reduce::softmax::KERNEL,
 ];

@@ -1,7 +1,7 @@
 //! Elementwise `a + b` and `a * b`, dimensions of size 1 repeated.
 
 use crate::error::Result;
-use crate::graph::{Lower, Op, Value};
+use crate::graph::{Epilogue, Lower, Op, Value};
 use crate::kernels::elementwise::binary::{self, Binds};
 use std::ops::{Add, Mul};
 
@@ -22,6 +22,10 @@ impl Op for Binary {
                 inputs[0], inputs[1]
             ))
         }
+    }
+
+    fn as_epilogue(&self) -> Option<Epilogue> {
+        (self.0 == "add").then_some(Epilogue::Residual)
     }
 
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {

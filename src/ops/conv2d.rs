@@ -136,6 +136,7 @@ impl Op for Conv2d {
         let fits = match epilogue {
             Epilogue::Activation(a) => a == Activation::Relu || self.groups == 1,
             Epilogue::Residual => self.groups == 1,
+            Epilogue::Gated(_) => false,
         };
         let epilogue = fits.then(|| self.epilogue.with(epilogue))??;
         Some(Arc::new(Self {

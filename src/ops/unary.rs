@@ -1,7 +1,7 @@
 //! Elementwise functions of one value.
 
 use crate::error::Result;
-use crate::graph::{Activation, Lower, Op, Value};
+use crate::graph::{Activation, Epilogue, Lower, Op, Value};
 use crate::kernels::elementwise::unary::{self, Binds};
 
 #[derive(Debug)]
@@ -14,6 +14,10 @@ impl Op for Unary {
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         Ok(inputs[0].to_vec())
+    }
+
+    fn as_epilogue(&self) -> Option<Epilogue> {
+        Some(Epilogue::Activation(self.0))
     }
 
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {

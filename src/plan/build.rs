@@ -2,13 +2,11 @@
 
 use super::{Buffer, Plan, Port, Role, Step, slots};
 use crate::error::{Error, Result};
-use crate::graph::{
-    Activation, Encode, Epilogue, Finished, Id, Kind, Lower, Memory, Op, Operand, Pack,
-};
+use crate::graph::{Encode, Epilogue, Finished, Id, Kind, Lower, Memory, Op, Operand, Pack};
 use crate::kernels::elementwise::copy;
 use crate::kernels::reduce::mean;
 use crate::shader::{Arg, Caps, Dispatch};
-use crate::tensor::{DType, Layout};
+use crate::tensor::{DType, Format, Layout};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -17,8 +15,24 @@ use std::sync::Arc;
 pub struct Options {
     /// The element type of activations and constants: `F32` or `F16`.
     pub dtype: DType,
+    /// How the matrices of language models are stored.
+    pub weights: Format,
     /// Fuse what can be fused. Without, every op is a dispatch of its own, as an eager framework runs it.
     pub fuse: bool,
+}
+
+impl Options {
+    /// A fused plan of `dtype`, weights included.
+    pub fn new(dtype: DType) -> Self {
+        Self {
+            dtype,
+            weights: match dtype {
+                DType::F16 => Format::F16,
+                _ => Format::F32,
+            },
+            fuse: true,
+        }
+    }
 }
 
 impl Plan {
@@ -199,11 +213,12 @@ impl Builder<'_> {
 
     /// Computes an op, together with an op that it is elementwise work on, where that one can take it.
     fn op(&mut self, id: Id, op: &Arc<dyn Op>, inputs: &[Id]) -> Result<Operand> {
-        if self.options.fuse
-            && let Some((host, host_inputs, extra)) = self.host(op, inputs)
-            && let Some(operand) = self.lower(host.as_ref(), &host_inputs, &extra, id)?
-        {
-            return Ok(operand);
+        if self.options.fuse {
+            for (host, host_inputs, extra) in self.hosts(op, inputs) {
+                if let Some(operand) = self.lower(host.as_ref(), &host_inputs, &extra, id)? {
+                    return Ok(operand);
+                }
+            }
         }
         match self.lower(op.as_ref(), inputs, &[], id)? {
             Some(operand) => Ok(operand),
@@ -214,33 +229,40 @@ impl Builder<'_> {
         }
     }
 
-    /// For an elementwise op: the op before it that takes it along, that op's inputs, and further ones.
-    fn host(&self, op: &Arc<dyn Op>, inputs: &[Id]) -> Option<Host> {
-        let before = |id: Id| match &self.graph.nodes[id].kind {
-            Kind::Op(op, inputs) if self.uses[id] == 1 && !self.values.contains_key(&id) => {
-                Some((op, inputs.clone()))
-            }
-            _ => None,
+    /// For an elementwise op: the ops before it that may take it along, each with its inputs and further ones. A
+    /// fused op comes before what it stands for.
+    fn hosts(&self, op: &Arc<dyn Op>, inputs: &[Id]) -> Vec<Host> {
+        let Some(epilogue) = op.as_epilogue() else {
+            return Vec::new();
         };
-        let activation = match op.name() {
-            "relu" => Some(Activation::Relu),
-            "sigmoid" => Some(Activation::Sigmoid),
-            _ => None,
+        if epilogue != Epilogue::Residual {
+            return self.hosts_of(inputs[0], epilogue, &[]);
+        }
+        if self.graph.nodes[inputs[0]].shape != self.graph.nodes[inputs[1]].shape {
+            return Vec::new();
+        }
+        let mut hosts = self.hosts_of(inputs[0], epilogue, &inputs[1..]);
+        hosts.extend(self.hosts_of(inputs[1], epilogue, &inputs[..1]));
+        hosts
+    }
+
+    /// The ops that compute value `id` and can do `epilogue`, too.
+    fn hosts_of(&self, id: Id, epilogue: Epilogue, extra: &[Id]) -> Vec<Host> {
+        if self.uses[id] > 1 || self.values.contains_key(&id) {
+            return Vec::new();
+        }
+        let host = |op: &Arc<dyn Op>, inputs: &[Id]| {
+            (op.with_epilogue(epilogue)).map(|host| (host, inputs.to_vec(), extra.to_vec()))
         };
-        if let Some(activation) = activation {
-            let (host, of) = before(inputs[0])?;
-            let host = host.with_epilogue(Epilogue::Activation(activation))?;
-            return Some((host, of, Vec::new()));
+        match &self.graph.nodes[id].kind {
+            Kind::Op(op, inputs) => host(op, inputs).into_iter().collect(),
+            Kind::Fused {
+                op, inputs, plain, ..
+            } => (host(op, inputs).into_iter())
+                .chain(self.hosts_of(*plain, epilogue, extra))
+                .collect(),
+            _ => Vec::new(),
         }
-        if op.name() != "add" {
-            return None;
-        }
-        [(0, 1), (1, 0)].into_iter().find_map(|(x, residual)| {
-            let (host, of) = before(inputs[x])?;
-            let same = self.graph.nodes[inputs[0]].shape == self.graph.nodes[inputs[1]].shape;
-            let host = same.then(|| host.with_epilogue(Epilogue::Residual))??;
-            Some((host, of, vec![inputs[residual]]))
-        })
     }
 
     fn lower(
@@ -259,17 +281,22 @@ impl Builder<'_> {
         let scope = node.scope.clone();
         let shape = node.shape.clone();
         let before = (self.plan.steps.len(), self.plan.buffers.len());
-        let out_type = op.dtype(self.options.dtype);
-        let (output, layout) = self.buffer(&padded(op, &shape), Role::Slot(usize::MAX), out_type);
+        let first = operands.iter().find_map(|o| match o {
+            Operand::Buffer { arg, .. } => Some(self.plan.buffers[arg.0].dtype),
+            Operand::Weight { .. } => None,
+        });
+        let dtype = (op.dtype().or(first)).unwrap_or(self.options.dtype);
+        let (output, layout) = self.buffer(&padded(op, &shape), Role::Slot(usize::MAX), dtype);
         let layout = Layout {
             shape: shape.clone(),
             ..layout
         };
         self.at = (op.name(), scope);
-        let (caps, dtype) = (self.caps, self.options.dtype);
         let mut lower = Lower {
-            caps,
+            caps: self.caps,
             dtype,
+            elem: self.options.dtype,
+            weights: self.options.weights,
             inputs: operands,
             output,
             in_parts: None,
@@ -278,6 +305,9 @@ impl Builder<'_> {
         };
         let lowered = op.lower(&mut lower)?;
         let (arg, parts) = lower.in_parts.unwrap_or((output, 1));
+        if let (true, Some(i)) = (lowered, op.in_place()) {
+            return Ok(Some(lower.inputs[i].clone()));
+        }
         if lowered {
             return Ok(Some(Operand::Buffer { arg, layout, parts }));
         }

@@ -32,6 +32,15 @@ pub trait Real:
     fn sigmoid(self) -> Self {
         Self::of(1.0) / (Self::of(1.0) + (Self::zero() - self).exp())
     }
+    fn silu(self) -> Self {
+        self * self.sigmoid()
+    }
+    /// By the tanh approximation: (1 + tanh(u)) / 2 is sigmoid(2u).
+    fn gelu(self) -> Self {
+        let cube = Self::of(0.044_715) * self * self * self;
+        let u = Self::of(2.0 * (2.0 / std::f64::consts::PI).sqrt()) * (self + cube);
+        self * u.sigmoid()
+    }
 }
 
 impl Real for f64 {

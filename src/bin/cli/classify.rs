@@ -124,10 +124,7 @@ fn expand(image: &Path) -> Result<Vec<PathBuf>> {
 pub fn open(common: &Common, model: Option<&str>, size: Option<Size>) -> Result<Classifier> {
     let checkpoint = find(model)?;
     let device: Device = common.open()?;
-    let options = Options {
-        dtype: common.dtype(device.caps(), device.name())?,
-        fuse: true,
-    };
+    let options = Options::new(common.dtype(device.caps(), device.name())?);
     Classifier::new(&device, checkpoint, size.map(|s| s.0), &options)
 }
 

@@ -2,12 +2,16 @@
 //! 2 where the command line is at fault.
 
 mod chart;
+mod chat;
 mod classify;
 mod common;
 mod devices;
 mod evaluate;
+mod generate;
+mod language;
 mod output;
 mod page;
+mod perplexity;
 mod plan;
 mod profile;
 mod run;
@@ -18,7 +22,7 @@ use clap::{Parser, Subcommand};
 use common::Common;
 use std::process::ExitCode;
 
-/// EfficientViT on any GPU, from hand-written WGSL.
+/// EfficientViT and language models on any GPU, from hand-written WGSL.
 #[derive(Parser)]
 #[command(name = "cascadia", version)]
 struct Cli {
@@ -34,6 +38,12 @@ enum Command {
     Classify(classify::Args),
     /// Run a model on tensors: safetensors in, safetensors out
     Run(run::Args),
+    /// Go on from a text
+    Generate(generate::Args),
+    /// Talk with a model
+    Chat(chat::Args),
+    /// Measure how well a model foresees a text
+    Perplexity(perplexity::Args),
     /// Measure top-1 and top-5 on a folder of class folders
     Evaluate(evaluate::Args),
     /// Print how a model is computed; needs no weights
@@ -64,6 +74,9 @@ pub fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Classify(args) => classify::run(common, args),
         Command::Run(args) => run::run(common, args),
+        Command::Generate(args) => generate::run(common, args),
+        Command::Chat(args) => chat::run(common, args),
+        Command::Perplexity(args) => perplexity::run(common, args),
         Command::Evaluate(args) => evaluate::run(common, args),
         Command::Plan(args) => plan::run(common, args),
         Command::Profile(args) => profile::run(common, args),

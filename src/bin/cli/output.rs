@@ -11,6 +11,20 @@ pub fn print(text: impl Display) -> Result<()> {
     let text = text.to_string();
     let mut out = std::io::stdout().lock();
     let written = writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush());
+    ended(written)
+}
+
+/// Writes `text` to stdout as it is, at once. Where nobody reads it any more, the command ends.
+pub fn write(text: &str) -> Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    ended(written)
+}
+
+fn ended(written: std::io::Result<()>) -> Result<()> {
     match written {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),

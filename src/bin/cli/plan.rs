@@ -50,8 +50,8 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         name = device.name().to_string();
     }
     let options = Options {
-        dtype,
         fuse: !args.unfused,
+        ..Options::new(dtype)
     };
     let plan = Plan::new(&graph, &caps, &options)?;
     let [h, w] = config.size;

@@ -55,7 +55,14 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     let [h, w] = config.size;
     let measure = |fuse: bool| -> Result<Profile> {
         let graph = EfficientViT::new(&config)?.graph(batch, Outputs::logits())?;
-        let plan = Plan::new(&graph, device.caps(), &Options { dtype, fuse })?;
+        let plan = Plan::new(
+            &graph,
+            device.caps(),
+            &Options {
+                fuse,
+                ..Options::new(dtype)
+            },
+        )?;
         // Only once the plan stands, and so a batch that the adapter can bind.
         let x = Tensor::from_f32(&[batch, 3, h, w], &noise(1, batch * 3 * h * w))?;
         let read: Box<Read<'_>> = match &weights {

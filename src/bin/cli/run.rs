@@ -42,10 +42,7 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     }
     config.size = [x.shape()[2], x.shape()[3]];
     let device = common.open()?;
-    let options = Options {
-        dtype: common.dtype(device.caps(), device.name())?,
-        fuse: true,
-    };
+    let options = Options::new(common.dtype(device.caps(), device.name())?);
     let outputs = Outputs {
         logits: true,
         stages: args.features,

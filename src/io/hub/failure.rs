@@ -16,8 +16,8 @@ impl Failure<'_> {
         let (endpoint, HubId { repo, revision }) = (&self.hub.endpoint, self.id);
         let file = self.file;
         Error::Hub(format!(
-            "{repo}: {file}: {what}; or download {endpoint}/{repo}/resolve/{revision}/{file} elsewhere and pass the \
-             file with --model PATH"
+            "{repo}: {file}: {what}; or download {endpoint}/{repo}/resolve/{revision}/{file} elsewhere and pass its \
+             path instead"
         ))
     }
 
@@ -25,6 +25,11 @@ impl Failure<'_> {
         self.line(format_args!(
             "the download was cut short ({what}): run the command again to go on"
         ))
+    }
+
+    /// Whether the hub says that there is no such file.
+    pub fn is_absence(error: &ApiError) -> bool {
+        matches!(error, ApiError::RequestError(e) if matches!(**e, ureq::Error::StatusCode(404)))
     }
 
     pub fn of(&self, error: ApiError) -> Error {
@@ -69,7 +74,7 @@ impl Failure<'_> {
         match **request {
             ureq::Error::StatusCode(404) => Error::Hub(format!(
                 "{endpoint} has no {} of `{repo}` at revision `{revision}` (404): check the name and the revision, or \
-                 pass a file with --model PATH",
+                 pass a path instead",
                 self.file
             )),
             ureq::Error::StatusCode(code @ (401 | 403)) => Error::Hub(format!(

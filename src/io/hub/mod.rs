@@ -109,6 +109,30 @@ impl Hub {
     /// [`Error::Hub`], which says what to do: not an id, not on the hub, no connection, cut short, or not in the
     /// cache while `offline`.
     pub fn fetch(&self, id: &str, file: &str, progress: &mut dyn Progress) -> Result<PathBuf> {
+        match self.ask(id, file, progress)? {
+            Answer::Here(path) => Ok(path),
+            Answer::Absent(e) => Err(e),
+        }
+    }
+
+    /// [`Hub::fetch`] of a file that not every model has: `None` where the hub, or while `offline` the cache, has
+    /// none.
+    ///
+    /// # Errors
+    /// As [`Hub::fetch`].
+    pub fn fetch_if_there(
+        &self,
+        id: &str,
+        file: &str,
+        progress: &mut dyn Progress,
+    ) -> Result<Option<PathBuf>> {
+        match self.ask(id, file, progress)? {
+            Answer::Here(path) => Ok(Some(path)),
+            Answer::Absent(_) => Ok(None),
+        }
+    }
+
+    fn ask(&self, id: &str, file: &str, progress: &mut dyn Progress) -> Result<Answer> {
         let Some(id) = HubId::parse(id).filter(|_| is_plain(file)) else {
             return Err(Error::Hub(format!(
                 "`{id}` is neither a file nor a model of the hub; expected a path, `owner/name` or \
@@ -123,7 +147,7 @@ impl Hub {
             .get(file)
             .or_else(|| commit.is_file().then_some(commit))
         {
-            return Ok(path);
+            return Ok(Answer::Here(path));
         }
 
         let failure = Failure {
@@ -132,10 +156,10 @@ impl Hub {
             file,
         };
         if self.offline {
-            return Err(failure.line(format_args!(
+            return Ok(Answer::Absent(failure.line(format_args!(
                 "not in the cache {} and HF_HUB_OFFLINE is set: unset it",
                 self.cache.display()
-            )));
+            ))));
         }
         let api = ApiBuilder::from_cache(Cache::new(self.cache.clone()))
             .with_endpoint(self.endpoint.clone())
@@ -143,7 +167,10 @@ impl Hub {
             .with_user_agent(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
             .build()
             .map_err(|e| failure.of(e))?;
-        let bytes = self.expected_bytes(&api, &cached, &repo, &failure)?;
+        let bytes = match self.expected_bytes(&api, &cached, &repo, &failure)? {
+            Length::Bytes(bytes) => bytes,
+            Length::Absent(e) => return Ok(Answer::Absent(e)),
+        };
         let path = api
             .repo(repo)
             .download_with_progress(file, Adapter::new(progress))
@@ -164,19 +191,23 @@ impl Hub {
             return Err(failure.cut_short(format_args!("{found} of {bytes} bytes came")));
         }
         progress.finish();
-        Ok(path)
+        Ok(Answer::Here(path))
     }
 
-    /// The length of the file on the hub, with what an earlier download left made fit to go on from.
+    /// The length of the file on the hub, if it has it, with what an earlier download left made fit to go on from.
     fn expected_bytes(
         &self,
         api: &Api,
         cached: &hf_hub::CacheRepo,
         repo: &Repo,
         failure: &Failure,
-    ) -> Result<u64> {
+    ) -> Result<Length> {
         let url = api.repo(repo.clone()).url(failure.file);
-        let known = api.metadata(&url).map_err(|e| failure.of(e))?;
+        let known = match api.metadata(&url) {
+            Ok(known) => known,
+            Err(e) if Failure::is_absence(&e) => return Ok(Length::Absent(failure.of(e))),
+            Err(e) => return Err(failure.of(e)),
+        };
         // Both become paths in the cache.
         if !is_plain(known.etag()) || !is_plain(known.commit_hash()) {
             return Err(failure.line(format_args!(
@@ -191,7 +222,7 @@ impl Hub {
             // Nothing could be asked for after its end.
             std::fs::remove_file(&part).map_err(Error::io(&part))?;
         }
-        Ok(known.size() as u64)
+        Ok(Length::Bytes(known.size() as u64))
     }
 }
 
@@ -204,6 +235,19 @@ impl std::fmt::Debug for Hub {
             .field("offline", &self.offline)
             .finish_non_exhaustive()
     }
+}
+
+/// What became of a file that was asked for.
+enum Answer {
+    Here(PathBuf),
+    /// There is none, which may be as it should be.
+    Absent(Error),
+}
+
+/// The length of a file on the hub.
+enum Length {
+    Bytes(u64),
+    Absent(Error),
 }
 
 /// Whether `text` stays below the folder that it is appended to.

@@ -2,5 +2,6 @@
 
 pub mod binary;
 pub mod copy;
+pub mod gated;
 pub mod unary;
 pub mod window;

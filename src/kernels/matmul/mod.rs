@@ -4,7 +4,10 @@ pub mod batched;
 pub mod gemm;
 pub mod gemm_coop;
 pub mod gemm_small;
+pub mod linear;
+pub mod pack;
 mod product;
 mod reference;
+pub mod skinny;
 
 pub use product::{Load, Operands, Product, Residual, product};

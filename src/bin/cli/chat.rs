@@ -1,0 +1,68 @@
+//! `cascadia chat`: a conversation in the checkpoint's own template. What was said is not computed again.
+
+use super::common::Common;
+use super::generate::closing;
+use super::language::{Drawing, Models, announce};
+use super::{Outcome, output};
+use cascadia::io::text::Message;
+use cascadia::{Error, Result};
+use std::io::BufRead;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    models: Models,
+    #[command(flatten)]
+    drawing: Drawing,
+    /// What the model is told before the conversation
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Print the figures after every answer
+    #[arg(long)]
+    stats: bool,
+}
+
+pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
+    let opened = args.models.open(common, true)?;
+    let request = opened.request(&args.drawing)?;
+    let tokenizer = opened.text()?;
+    if tokenizer.template().is_none() {
+        return Err(Error::Usage(format!(
+            "{} has no chat template: it was not made for conversations; use `cascadia generate`",
+            opened.target.files().path.display()
+        )));
+    }
+    announce(&opened)?;
+    let mut session = opened.session(request.max_new)?;
+    let mut messages: Vec<Message> = (args.system.iter())
+        .map(|text| Message::new("system", text.as_str()))
+        .collect();
+    output::note("An empty line ends the conversation.");
+    let mut lines = std::io::stdin().lock().lines();
+    loop {
+        output::write("> ")?;
+        let line = match lines.next() {
+            Some(Ok(line)) if !line.trim().is_empty() => line,
+            Some(Err(e)) => return Err(Error::io("stdin")(e)),
+            _ => return Ok(Outcome::Done),
+        };
+        messages.push(Message::new("user", line));
+        let prompt = tokenizer.chat(&messages)?;
+        let mut generation = session.generate(&prompt, &request)?;
+        let (mut stream, mut answer) = (tokenizer.stream(), String::new());
+        while let Some(tokens) = generation.next()? {
+            for token in tokens.into_iter().filter(|t| !request.stop.contains(t)) {
+                let piece = stream.push(token)?;
+                output::write(&piece)?;
+                answer += &piece;
+            }
+        }
+        let rest = stream.finish()?;
+        output::write(&format!("{rest}\n"))?;
+        answer += &rest;
+        if args.stats {
+            output::note(closing(generation.stats()));
+        }
+        messages.push(Message::new("assistant", answer));
+    }
+}

@@ -1,0 +1,267 @@
+//! What the commands of language models share: which models, how tokens are drawn, how much room there is.
+
+use super::common::Common;
+use super::output::{self, Download};
+use cascadia::device::Device;
+use cascadia::engine::language::{
+    Draft, DraftLen, Language, Request, Room, Sampling, Session, embedded, published,
+};
+use cascadia::io::hub::{self, Hub};
+use cascadia::io::LanguageFiles;
+use cascadia::io::text::Tokenizer;
+use cascadia::plan::Options;
+use cascadia::tensor::Format;
+use cascadia::{Error, Result};
+use clap::ValueEnum;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+#[derive(clap::Args)]
+pub struct Models {
+    /// A folder with config.json and safetensors, a .gguf file, or a model of the hub; the built-in one without it
+    #[arg(long, value_name = "DIR|HUB_ID")]
+    pub target: Option<String>,
+    /// As --target, of the same vocabulary and smaller; or `ngram`: what followed the same tokens before; or `none`
+    #[arg(long, value_name = "DIR|HUB_ID|ngram|none")]
+    pub draft: Option<String>,
+    /// How weights are stored on the device; the element type without it
+    #[arg(long, value_name = "FORMAT")]
+    pub weights: Option<Stored>,
+    /// Room for so many tokens, prompt and answer together; the model's own length, up to 4096, without it
+    #[arg(long, value_name = "TOKENS")]
+    pub context: Option<usize>,
+    /// Each token sees only so many before it, so that a text may grow beyond the model's length
+    #[arg(long, value_name = "TOKENS")]
+    pub sliding_window: Option<usize>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Stored {
+    F32,
+    F16,
+    #[value(name = "q8_0")]
+    Q8_0,
+    #[value(name = "q4_0")]
+    Q4_0,
+}
+
+#[derive(clap::Args)]
+pub struct Drawing {
+    /// At most so many new tokens
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_new: usize,
+    /// 0 takes the likeliest token; what generation_config.json says without it, else 0
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub temperature: Option<f32>,
+    /// Only the N likeliest tokens; 0: all
+    #[arg(long, value_name = "N")]
+    pub top_k: Option<u32>,
+    /// Only the likeliest tokens that together have this probability
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub top_p: Option<f32>,
+    /// Only tokens at least this times as likely as the likeliest
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub min_p: Option<f32>,
+    /// Divides the logits of tokens that are there already
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub repetition_penalty: Option<f32>,
+    /// The same seed gives the same text, where --draft-len is not auto
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// Tokens that the draft proposes at a time: auto (as many as pay), a number, or off
+    #[arg(long, value_name = "auto|N|off", default_value = "auto")]
+    pub draft_len: Length,
+    /// Where logits are not finite, name the layer that they come from
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Length(pub DraftLen);
+
+impl FromStr for Length {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let most = cascadia::engine::language::KMAX;
+        match text {
+            "auto" => Ok(Self(DraftLen::Auto)),
+            "off" => Ok(Self(DraftLen::Off)),
+            n => match n.parse() {
+                Ok(n) if n <= most => Ok(Self(DraftLen::Fixed(n))),
+                _ => Err(format!("expected auto, off, or a number from 0 to {most}")),
+            },
+        }
+    }
+}
+
+/// The models of a command, opened.
+pub struct Opened {
+    pub device: Device,
+    pub target: Arc<Language>,
+    pub draft: Draft,
+    pub tokenizer: Option<Tokenizer>,
+    room: Option<usize>,
+    window: Option<usize>,
+}
+
+/// The files that `text` names.
+fn files(text: &str) -> Result<LanguageFiles> {
+    let path = Path::new(text);
+    if path.exists() {
+        return LanguageFiles::open(path);
+    }
+    if hub::is_hub_id(text) {
+        return LanguageFiles::fetch(&Hub::from_env()?, text, &mut Download::default());
+    }
+    Err(Error::Usage(format!(
+        "there is no model `{text}`: expected a folder with config.json, a .gguf file, or a model of the hub such as \
+         TinyLlama/TinyLlama-1.1B-Chat-v1.0"
+    )))
+}
+
+impl Models {
+    /// How a plan of theirs is made.
+    fn options(&self, common: &Common, device: &Device) -> Result<Options> {
+        let mut options = Options::new(common.dtype(device.caps(), device.name())?);
+        match self.weights {
+            None => {}
+            Some(Stored::F32) => options.weights = Format::F32,
+            Some(Stored::F16) => options.weights = Format::F16,
+            Some(Stored::Q8_0) => options.weights = Format::Q8_0,
+            Some(Stored::Q4_0) => options.weights = Format::Q4_0,
+        }
+        Ok(options)
+    }
+
+    /// Opens the target, and the draft where `drafted`.
+    pub fn open(&self, common: &Common, drafted: bool) -> Result<Opened> {
+        if self.context == Some(0) || self.sliding_window == Some(0) {
+            return Err(Error::Usage(
+                "--context and --sliding-window take at least 1 token".into(),
+            ));
+        }
+        let device = common.open()?;
+        let options = self.options(common, &device)?;
+        let (target, built_in) = match &self.target {
+            Some(text) => (files(text)?, None),
+            None => {
+                let [target, draft] = embedded()?;
+                (target, Some(draft))
+            }
+        };
+        let draft = match (self.draft.as_deref(), built_in) {
+            (Some("ngram"), _) => None,
+            (Some("none"), _) => None,
+            (Some(text), _) => Some(files(text)?),
+            (None, built_in) => built_in,
+        };
+        let tokenizer = target.tokenizer()?;
+        let target = Arc::new(Language::open(&device, Arc::new(target), &options)?);
+        let draft = match draft.filter(|_| drafted) {
+            Some(files) => {
+                if let (Some(ours), Some(theirs)) = (&tokenizer, files.tokenizer()?) {
+                    ours.agree(&theirs)?;
+                }
+                Draft::Model(Arc::new(Language::open(&device, Arc::new(files), &options)?))
+            }
+            None if self.draft.as_deref() == Some("ngram") => Draft::Ngram,
+            None => Draft::None,
+        };
+        Ok(Opened {
+            device,
+            target,
+            draft,
+            tokenizer,
+            room: self.context,
+            window: self.sliding_window,
+        })
+    }
+}
+
+impl Opened {
+    /// Room for a sequence, of which `wanted` tokens are certain.
+    pub fn room(&self, wanted: usize) -> Result<Room> {
+        const MOST: usize = 4096;
+        let own = self.target.max_positions();
+        if let Some(window) = self.window {
+            return Ok(Room::sliding(self.room.unwrap_or(wanted).max(wanted), window));
+        }
+        let positions = self.room.unwrap_or(own.unwrap_or(MOST).min(MOST).max(wanted));
+        match own {
+            Some(own) if positions > own => Err(Error::Usage(format!(
+                "{positions} tokens are beyond the {own} that the model was made for; ask for fewer (--max-new, \
+                 --context), or give --sliding-window"
+            ))),
+            _ => Ok(Room::of(positions)),
+        }
+    }
+
+    /// A session with room for `wanted` tokens at least.
+    pub fn session(&self, wanted: usize) -> Result<Session> {
+        Session::new(&self.target, self.draft.clone(), self.room(wanted)?)
+    }
+
+    /// What `drawing` asks for, where the checkpoint's own settings stand for what it does not say.
+    pub fn request(&self, drawing: &Drawing) -> Result<Request> {
+        let generation = &self.target.files().generation;
+        let own = published(generation);
+        let sampling = Sampling {
+            temperature: drawing.temperature.unwrap_or(own.temperature),
+            top_k: drawing.top_k.unwrap_or(own.top_k),
+            top_p: drawing.top_p.unwrap_or(own.top_p),
+            min_p: drawing.min_p.unwrap_or(own.min_p),
+            penalty: drawing.repetition_penalty.unwrap_or(own.penalty),
+            seed: drawing.seed,
+        };
+        sampling.check()?;
+        if drawing.max_new == 0 {
+            return Err(Error::Usage(
+                "--max-new 0 generates nothing: expected at least 1".into(),
+            ));
+        }
+        let stop = match generation.eos.as_slice() {
+            [] => self.target.config().eos().to_vec(),
+            own => own.to_vec(),
+        };
+        Ok(Request {
+            max_new: drawing.max_new,
+            sampling,
+            draft_len: drawing.draft_len.0,
+            stop,
+            check: drawing.check,
+        })
+    }
+
+    /// The tokenizer, which a command that takes text needs.
+    pub fn text(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().ok_or_else(|| {
+            Error::Usage(format!(
+                "{} has no tokenizer.json: give --tokens instead of text",
+                self.target.files().path.display()
+            ))
+        })
+    }
+}
+
+/// Says what runs where.
+pub fn announce(opened: &Opened) -> Result<()> {
+    let name = |model: &Language| -> Result<String> {
+        let millions = model.parameters()? as f64 / 1e6;
+        Ok(format!("{} ({millions:.1} M)", model.files().path.display()))
+    };
+    let draft = match &opened.draft {
+        Draft::None => "no draft".to_string(),
+        Draft::Ngram => "drafts looked up in the text".into(),
+        Draft::Model(model) => format!("drafts by {}", name(model)?),
+    };
+    let options = opened.target.options();
+    output::note(format_args!(
+        "{}, {draft}; weights in {}, on {}",
+        name(&opened.target)?,
+        options.weights,
+        opened.device.name()
+    ));
+    Ok(())
+}

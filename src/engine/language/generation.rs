@@ -1,0 +1,234 @@
+//! Rounds of proposing and verifying, one after the other, and what they cost.
+
+use super::plans;
+use super::request::{DraftLen, Request};
+use super::session::{Drafting, Session};
+use super::speculate::Controller;
+use crate::device::{Executable, Stream};
+use crate::error::{Error, Result};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Rounds without proposals that measure what one costs, where that is not known yet.
+const CALIBRATION: usize = 4;
+
+/// Tokens that come as they are accepted.
+pub struct Generation<'s> {
+    session: &'s mut Session,
+    stream: Stream,
+    request: Request,
+    controller: Controller,
+    pending: VecDeque<Round>,
+    /// Results of rounds that had to be waited for before they were asked for.
+    ready: VecDeque<Vec<u32>>,
+    /// Whether the draft's next round can follow what is submitted.
+    draft_ready: bool,
+    calibrate: usize,
+    produced: usize,
+    ended: bool,
+    last: Instant,
+    stats: Stats,
+}
+
+struct Round {
+    proposals: usize,
+    submitted: Instant,
+}
+
+/// What a generation did and cost.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// New tokens.
+    pub tokens: usize,
+    pub rounds: usize,
+    /// Tokens proposed, and those of them accepted.
+    pub proposed: usize,
+    pub accepted: usize,
+    /// Rounds by the number of proposals.
+    pub draft_lens: Vec<usize>,
+    /// From the first round's submission to the last result.
+    pub seconds: f64,
+    /// Of a round without proposals.
+    pub plain_seconds: Option<f64>,
+}
+
+impl Stats {
+    pub fn tokens_per_second(&self) -> f64 {
+        self.tokens as f64 / self.seconds.max(1e-9)
+    }
+
+    /// The part of the proposals that was accepted.
+    pub fn acceptance(&self) -> Option<f64> {
+        (self.proposed > 0).then(|| self.accepted as f64 / self.proposed as f64)
+    }
+
+    /// Accepted proposals of a round that had some.
+    pub fn mean_accepted(&self) -> Option<f64> {
+        let drafted = self.rounds - self.draft_lens.first().copied().unwrap_or(0);
+        (drafted > 0).then(|| self.accepted as f64 / drafted as f64)
+    }
+
+    /// How much faster than one token a round.
+    pub fn speedup(&self) -> Option<f64> {
+        self.plain_seconds.map(|plain| self.tokens_per_second() * plain)
+    }
+}
+
+impl<'s> Generation<'s> {
+    pub(super) fn new(session: &'s mut Session, stream: Stream, request: &Request) -> Self {
+        let most = session.most_proposals();
+        let controller = match request.draft_len {
+            DraftLen::Off => Controller::fixed(0),
+            DraftLen::Fixed(k) => Controller::fixed(k.min(most)),
+            DraftLen::Auto => Controller::auto(most),
+        };
+        let calibrate = match session.plain_seconds {
+            None if most > 0 && request.draft_len != DraftLen::Off => CALIBRATION,
+            _ => 0,
+        };
+        Self {
+            session,
+            stream,
+            request: request.clone(),
+            controller,
+            pending: VecDeque::new(),
+            ready: VecDeque::new(),
+            draft_ready: false,
+            calibrate,
+            produced: 0,
+            ended: false,
+            last: Instant::now(),
+            stats: Stats {
+                draft_lens: vec![0; plans::KMAX + 1],
+                ..Stats::default()
+            },
+        }
+    }
+
+    /// The next accepted tokens, at least one; `None` at the end: a stop token, or as many as were asked for.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] where logits are not finite; [`Error::DeviceLost`] where the device went.
+    #[allow(clippy::should_implement_trait)] // It returns what failed, and is no iterator.
+    pub fn next(&mut self) -> Result<Option<Vec<u32>>> {
+        loop {
+            if let Some(tokens) = self.ready.pop_front() {
+                return Ok(Some(tokens));
+            }
+            if self.ended {
+                self.stats.plain_seconds = self.session.plain_seconds;
+                return Ok(None);
+            }
+            while self.stream.has_room() && self.wanted() > 0 {
+                self.submit()?;
+            }
+            self.receive()?;
+        }
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Tokens that are wanted beyond those that the pending rounds bring at least.
+    fn wanted(&self) -> usize {
+        (self.request.max_new - self.produced).saturating_sub(self.pending.len())
+    }
+
+    /// Submits one round.
+    fn submit(&mut self) -> Result<()> {
+        let mut proposals = if self.calibrate > 0 {
+            self.calibrate -= 1;
+            0
+        } else {
+            self.controller.choose().min(self.wanted() - 1)
+        };
+        let host = matches!(self.session.drafting, Drafting::Ngram(_));
+        if proposals > 0 && (host || !self.draft_ready) {
+            // Where the next round begins must be known.
+            while !self.pending.is_empty() {
+                self.receive()?;
+            }
+            if self.ended || self.wanted() == 0 {
+                return Ok(());
+            }
+            proposals = proposals.min(self.wanted() - 1);
+            self.session.catch_up()?;
+        }
+        let mut runs: Vec<Arc<Executable>> = Vec::new();
+        match &mut self.session.drafting {
+            _ if proposals == 0 => {}
+            Drafting::None => proposals = 0,
+            Drafting::Ngram(ngram) => {
+                let proposed = ngram.propose(proposals);
+                proposals = proposed.len();
+                let n = self.session.known.len();
+                self.session.target.store.write("history", n, &proposed)?;
+            }
+            Drafting::Model(draft) => {
+                // A sequence of one token has none before it to run once more.
+                let single = !self.draft_ready && self.session.known.len() == 1;
+                runs.extend(plans::propose(draft, proposals, single)?);
+            }
+        }
+        self.draft_ready = proposals > 0 && !host;
+        let one_hot = host && proposals > 0;
+        runs.push(plans::verify(&mut self.session.target, proposals, one_hot)?);
+        if self.stats.rounds == 0 && self.pending.is_empty() {
+            self.last = Instant::now();
+        }
+        self.pending.push_back(Round {
+            proposals,
+            submitted: Instant::now(),
+        });
+        let runs: Vec<&Executable> = runs.iter().map(Arc::as_ref).collect();
+        self.stream.submit(&runs)
+    }
+
+    /// Waits for the oldest round.
+    fn receive(&mut self) -> Result<()> {
+        let (Some(words), Some(round)) = (self.stream.next()?, self.pending.pop_front()) else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        let seconds = (now - self.last.max(round.submitted)).as_secs_f64();
+        self.stats.seconds += (now - self.last).as_secs_f64();
+        self.last = now;
+        if self.ended {
+            return Ok(());
+        }
+        let outcome = plans::Outcome::of(&words);
+        if outcome.fault {
+            self.ended = true;
+            return Err(Error::Weights(format!(
+                "the logits at position {} are not all finite numbers; --check names the layer they come from",
+                self.session.known.len()
+            )));
+        }
+        self.controller
+            .observe(round.proposals, outcome.accepted, seconds);
+        if round.proposals == 0 {
+            let known = self.session.plain_seconds.get_or_insert(seconds);
+            *known += (seconds - *known) * 0.2;
+        }
+        self.stats.rounds += 1;
+        self.stats.proposed += round.proposals;
+        self.stats.accepted += outcome.accepted;
+        self.stats.draft_lens[round.proposals] += 1;
+        let mut tokens = outcome.tokens;
+        if let Some(at) = tokens.iter().position(|t| self.request.stop.contains(t)) {
+            tokens.truncate(at + 1);
+            self.ended = true;
+        }
+        tokens.truncate(self.request.max_new - self.produced);
+        self.produced += tokens.len();
+        self.stats.tokens += tokens.len();
+        self.ended |= self.produced == self.request.max_new;
+        self.session
+            .accept(round.proposals, outcome.accepted, &tokens);
+        self.ready.push_back(tokens);
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! The plans of a round, and the states that target and draft share.
+
+use super::model::Room;
+use super::request::Sampling;
+use super::runner::Runner;
+use crate::device::{Executable, Store};
+use crate::error::Result;
+use crate::graph::{Graph, Value};
+use crate::kernels::sample::{SETTINGS, accept};
+use crate::models::language::SLACK;
+use crate::ops::Sampler;
+use crate::tensor::DType;
+use std::sync::Arc;
+
+/// The most proposals of a round: with the token before them, as many rows as a product with few rows takes.
+pub const KMAX: usize = 15;
+
+/// The state that is read back after a round.
+pub const OUTCOME: &str = "outcome";
+
+/// Plans of a target: rounds by their proposals, and whether those have distributions.
+pub(super) type Verify = (usize, bool);
+
+/// Plans of a draft: runs by their rows.
+pub(super) type DraftRun = usize;
+
+/// Makes the states of a sequence of a target.
+pub(super) fn make_states(store: &Store, vocab: usize, room: Room) -> Result<()> {
+    store.make("history", DType::U32, room.positions + SLACK)?;
+    store.make("start", DType::U32, 1)?;
+    store.make("draft_start", DType::U32, 1)?;
+    store.make("settings", DType::U32, SETTINGS)?;
+    store.make("fault", DType::U32, 1)?;
+    store.make("q", DType::F32, KMAX * vocab)?;
+    store.make(OUTCOME, DType::U32, accept::outcome_len(KMAX))
+}
+
+/// Makes the states of the draft's sequence, which are the target's.
+pub(super) fn share_states(draft: &Store, target: &Store) -> Result<()> {
+    draft.share("start", target, "draft_start")?;
+    draft.share("target_start", target, "start")?;
+    for name in ["history", "settings", "fault", "q"] {
+        draft.share(name, target, name)?;
+    }
+    Ok(())
+}
+
+/// Tells the kernels how tokens are drawn.
+pub(super) fn write_settings(store: &Store, sampling: &Sampling) -> Result<()> {
+    store.write("settings", 0, &sampling.words())?;
+    store.write("fault", 0, &[0])
+}
+
+fn sampler<'g>(g: &'g Graph, history: Value<'g>, vocab: usize, starts: [&str; 2]) -> Sampler<'g> {
+    let state = |name, len| g.state(name, &[len], DType::U32);
+    Sampler {
+        history,
+        target_start: state(starts[0], 1),
+        draft_start: state(starts[1], 1),
+        settings: state("settings", SETTINGS),
+        fault: state("fault", 1),
+        q: g.state("q", &[KMAX, vocab], DType::F32),
+    }
+}
+
+/// The runs of a draft that propose `proposals` tokens, at least one. The first takes the last two tokens, as keys and
+/// values of the one before the last are missing where all proposals were accepted; only the last where it is
+/// `single`.
+pub(super) fn propose(
+    draft: &mut Runner<DraftRun>,
+    proposals: usize,
+    single: bool,
+) -> Result<Vec<Arc<Executable>>> {
+    let mut runs = vec![step(draft, if single { 1 } else { 2 })?];
+    for _ in 1..proposals {
+        runs.push(step(draft, 1)?);
+    }
+    Ok(runs)
+}
+
+fn step(draft: &mut Runner<DraftRun>, rows: usize) -> Result<Arc<Executable>> {
+    draft.plan(rows, |runner| {
+        let cached = runner.cached(rows);
+        let vocab = runner.model.config().vocab();
+        let graph = runner.model.graph(&cached, |g, logits| {
+            let history = cached.history(g);
+            let sampler = sampler(g, history, vocab, ["target_start", "start"]);
+            g.output("q", sampler.propose(logits));
+        })?;
+        runner.model.load(&runner.store, &graph)
+    })
+}
+
+/// The run of a target that verifies `proposals` tokens and draws one more.
+pub(super) fn verify(
+    target: &mut Runner<Verify>,
+    proposals: usize,
+    one_hot: bool,
+) -> Result<Arc<Executable>> {
+    target.plan((proposals, one_hot), |runner| {
+        let cached = runner.cached(proposals + 1);
+        let vocab = runner.model.config().vocab();
+        let graph = runner.model.graph(&cached, |g, logits| {
+            let history = cached.history(g);
+            let sampler = sampler(g, history, vocab, ["start", "draft_start"]);
+            let outcome = g.state(OUTCOME, &[accept::outcome_len(KMAX)], DType::U32);
+            g.output(OUTCOME, sampler.verify(logits, one_hot, outcome));
+        })?;
+        runner.model.load(&runner.store, &graph)
+    })
+}
+
+/// What a round brought, as the device tells it.
+pub(super) struct Outcome {
+    pub accepted: usize,
+    /// Logits were not all finite.
+    pub fault: bool,
+    pub tokens: Vec<u32>,
+}
+
+impl Outcome {
+    pub fn of(words: &[u32]) -> Self {
+        let count = words[1] as usize;
+        Self {
+            accepted: words[0] as usize,
+            fault: words[3] != 0,
+            tokens: words[4..].iter().copied().take(count).collect(),
+        }
+    }
+}

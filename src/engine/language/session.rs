@@ -1,0 +1,231 @@
+//! A target, its draft, and the sequence that both work on.
+
+use super::model::{Language, Room};
+use super::plans::{self, DraftRun, KMAX, Verify};
+use super::request::Request;
+use super::runner::Runner;
+use super::{Generation, speculate::Ngram};
+use crate::device::Stream;
+use crate::error::{Error, Result};
+use crate::models::language::Config;
+use std::sync::Arc;
+
+/// Where proposals come from.
+#[derive(Clone, Default)]
+pub enum Draft {
+    #[default]
+    None,
+    /// What followed the last time that the same tokens stood there.
+    Ngram,
+    /// A smaller model of the same vocabulary.
+    Model(Arc<Language>),
+}
+
+pub(super) enum Drafting {
+    None,
+    Ngram(Ngram),
+    Model(Box<Runner<DraftRun>>),
+}
+
+/// A sequence of a target model, and of its draft. Tokens, keys and values stay on the device; what a new prompt has in
+/// common with the sequence is not computed again.
+pub struct Session {
+    pub(super) target: Runner<Verify>,
+    pub(super) drafting: Drafting,
+    /// The tokens of the sequence that the host has seen.
+    pub(super) known: Vec<u32>,
+    /// The first so many have their keys and values in the target's caches.
+    cached: usize,
+    /// Likewise in the draft's.
+    pub(super) drafted: usize,
+    /// Seconds of a round without proposals, once measured.
+    pub(super) plain_seconds: Option<f64>,
+}
+
+impl Session {
+    /// A session of `target` with `draft`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the two do not go together: another vocabulary, a draft that is larger than the target,
+    /// or only one of them with an encoder.
+    pub fn new(target: &Arc<Language>, draft: Draft, room: Room) -> Result<Self> {
+        let vocab = target.config().vocab();
+        let runner = Runner::new(target, room);
+        plans::make_states(&runner.store, vocab, room)?;
+        let drafting = match draft {
+            Draft::None => Drafting::None,
+            Draft::Ngram => Drafting::Ngram(Ngram::default()),
+            Draft::Model(draft) => {
+                agree(target, &draft)?;
+                let of_draft = Runner::new(&draft, room);
+                plans::share_states(&of_draft.store, &runner.store)?;
+                Drafting::Model(Box::new(of_draft))
+            }
+        };
+        Ok(Self {
+            target: runner,
+            drafting,
+            known: Vec::new(),
+            cached: 0,
+            drafted: 0,
+            plain_seconds: None,
+        })
+    }
+
+    pub fn target(&self) -> &Arc<Language> {
+        &self.target.model
+    }
+
+    /// The tokens of the sequence: the prompt and what was generated.
+    pub fn tokens(&self) -> &[u32] {
+        &self.known
+    }
+
+    /// Goes on from `prompt` as `request` asks. Tokens come as they are accepted; dropping the result cancels.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the prompt is empty, holds a token beyond the vocabulary or does not fit with `max_new`
+    /// more, or where the request cannot be.
+    pub fn generate(&mut self, prompt: &[u32], request: &Request) -> Result<Generation<'_>> {
+        request.sampling.check()?;
+        if request.max_new == 0 {
+            return Err(Error::Usage(
+                "0 new tokens were asked for: expected at least 1".into(),
+            ));
+        }
+        let vocab = self.target.model.config().vocab();
+        if prompt.is_empty() {
+            return Err(Error::Usage(
+                "the prompt is empty: expected at least one token".into(),
+            ));
+        }
+        if let Some(at) = prompt.iter().position(|&t| t as usize >= vocab) {
+            return Err(Error::Usage(format!(
+                "token {} at position {at} of the prompt is beyond the model's vocabulary of {vocab}",
+                prompt[at]
+            )));
+        }
+        self.begin(prompt, request.max_new)?;
+        let store = &self.target.store;
+        plans::write_settings(store, &request.sampling)?;
+        let stream = Stream::new(store, plans::OUTCOME, 2)?;
+        Ok(Generation::new(self, stream, request))
+    }
+
+    /// Makes the sequence `prompt`, with keys and values of all but the last token in the target's caches.
+    fn begin(&mut self, prompt: &[u32], max_new: usize) -> Result<()> {
+        let sequence = match self.target.model.config() {
+            Config::T5(c) => {
+                self.encode(prompt)?;
+                (self.cached, self.drafted) = (0, 0);
+                self.known.clear();
+                vec![c.decoder_start]
+            }
+            Config::Decoder(_) => prompt.to_vec(),
+        };
+        let room = self.target.room;
+        if sequence.len() + max_new > room.positions {
+            return Err(Error::Usage(format!(
+                "{} tokens and {max_new} new ones are more than the {} that there is room for; ask for fewer, or for \
+                 a longer context or a sliding window",
+                sequence.len(),
+                room.positions
+            )));
+        }
+        let same = (self.known.iter().zip(&sequence))
+            .take_while(|(a, b)| a == b)
+            .count();
+        let last = sequence.len() - 1;
+        let keep = same.min(self.cached).min(last);
+        self.target
+            .store
+            .write("history", keep, &sequence[keep..])?;
+        self.target.fill(keep, last)?;
+        self.target.store.write("start", 0, &[last as u32])?;
+        self.drafted = self.drafted.min(keep);
+        self.cached = last;
+        self.known = sequence;
+        if let Drafting::Ngram(ngram) = &mut self.drafting {
+            ngram.reset(&self.known);
+        }
+        Ok(())
+    }
+
+    /// Reads `prompt` with the encoders.
+    fn encode(&mut self, prompt: &[u32]) -> Result<()> {
+        let room = self.target.room;
+        if prompt.len() > room.positions {
+            return Err(Error::Usage(format!(
+                "the prompt has {} tokens, more than the {} that there is room for",
+                prompt.len(),
+                room.positions
+            )));
+        }
+        self.target.encode(prompt)?;
+        if let Drafting::Model(draft) = &mut self.drafting {
+            draft.encode(prompt)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of a round's new tokens.
+    pub(super) fn accept(&mut self, proposed: usize, accepted: usize, tokens: &[u32]) {
+        let n = self.known.len();
+        if proposed > 0 {
+            // The draft ran over all tokens but the last proposal; what it proposed beyond the accepted is void.
+            self.drafted = n + accepted.min(proposed - 1);
+        }
+        self.known.extend(tokens);
+        self.cached = self.known.len() - 1;
+        self.drafted = self.drafted.min(self.cached);
+        if let Drafting::Ngram(ngram) = &mut self.drafting {
+            ngram.extend(tokens);
+        }
+    }
+
+    /// Brings the draft's caches up to where its next round begins.
+    pub(super) fn catch_up(&mut self) -> Result<()> {
+        let n = self.known.len();
+        if let Drafting::Model(draft) = &mut self.drafting {
+            let begin = n.saturating_sub(2);
+            if self.drafted < begin {
+                draft.fill(self.drafted, begin)?;
+                self.drafted = begin;
+            }
+            draft.store.write("start", 0, &[begin as u32])?;
+        }
+        Ok(())
+    }
+
+    /// The most proposals of a round.
+    pub fn most_proposals(&self) -> usize {
+        match self.drafting {
+            Drafting::None => 0,
+            _ => KMAX,
+        }
+    }
+}
+
+/// Whether proposals of `draft` can be verified by `target`.
+fn agree(target: &Language, draft: &Language) -> Result<()> {
+    let (t, d) = (target.config().vocab(), draft.config().vocab());
+    if t != d {
+        return Err(Error::Usage(format!(
+            "the draft's vocabulary has {d} tokens, the target's {t}: they must be the same"
+        )));
+    }
+    if target.has_encoder() != draft.has_encoder() {
+        let which = |has| if has { "the target" } else { "the draft" };
+        return Err(Error::Usage(format!(
+            "only {} has an encoder: both must be of one kind",
+            which(target.has_encoder())
+        )));
+    }
+    let (t, d) = (target.parameters()?, draft.parameters()?);
+    if d > t {
+        return Err(Error::Usage(format!(
+            "the draft has {d} parameters, more than the target's {t}: it must be the smaller one"
+        )));
+    }
+    Ok(())
+}

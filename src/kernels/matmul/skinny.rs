@@ -1,0 +1,224 @@
+//! Linear layers of up to 16 rows: what decoding and the verification of a draft are made of.
+//!
+//! It is bound by bandwidth: at m = 1 a byte of f16 weights is one multiply-add, and even 16 rows are 16 of them, a
+//! twentieth of what matrix units do meanwhile. The weight is read once for all rows; x is read again by every
+//! workgroup, m · K · 4 bytes for its 16 · NB features, from the cache: with NB = 4, f16 and 9 rows, 28 % of the
+//! weight's bytes. On matrix units 16 rows are always computed, so the time hardly grows with m.
+
+use super::linear::{self, Epilogue, Linear, Operands, on_matrix_units, reference};
+use crate::kernel;
+use crate::shader::{Caps, Case, Category, Dispatch, Variant, fold_grid};
+use crate::tensor::quant::Format;
+
+kernel! {
+    "matmul/skinny.wgsl",
+    params { m: u32, n: u32, k: u32, first: u32, stride: u32, scale: f32, eps: f32 },
+    binds { x: Read, w: Read, scales: Read, aux: Read, r: Read, y: Write },
+}
+
+/// The most rows of a dispatch.
+pub const ROWS: usize = 16;
+
+/// How a product of `m` rows with a weight [n, k] is shared among workgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kernels) struct Share {
+    /// Blocks of 16 features of a workgroup.
+    pub blocks: usize,
+    /// Blocks of the depth on their way at a time.
+    pub depth: usize,
+}
+
+impl Share {
+    pub fn of(format: Format, [n, k]: [usize; 2], caps: &Caps) -> Self {
+        let features = n.div_ceil(16);
+        let parallel = caps.parallel as usize;
+        let blocks = match features {
+            f if f >= 8 * parallel => 4,
+            f if f >= 2 * parallel => 2,
+            _ => 1,
+        };
+        let rounds = k.div_ceil(64).div_ceil(8);
+        // About 8 KiB of a subgroup's weights on their way, and no round that reads nothing new.
+        let most = match format {
+            Format::F32 | Format::F16 => 4 / blocks,
+            Format::Q8_0 => 8 / blocks,
+            Format::Q4_0 => 16 / blocks,
+        };
+        let most = most.clamp(1, 4).min(rounds.max(1));
+        let depth = (1..=most)
+            .rev()
+            .find(|&d| rounds.is_multiple_of(d) && 2 * d >= most);
+        Self {
+            blocks,
+            depth: depth.unwrap_or(most),
+        }
+    }
+}
+
+/// The constants by which a kernel takes the library `skinny`.
+pub(in crate::kernels) fn variant(
+    v: Variant,
+    m: usize,
+    format: Format,
+    shape: [usize; 2],
+    caps: &Caps,
+) -> (Variant, u64) {
+    if on_matrix_units(format, caps) {
+        let share = Share::of(format, shape, caps);
+        let rows = [2, 4, 6, 10].into_iter().find(|&r| m <= r).unwrap_or(ROWS);
+        let v = v
+            .choose("skinny", "coop")
+            .set("ROWS", rows)
+            .set("NB", share.blocks)
+            .set("DEPTH", share.depth);
+        (v, shape[0].div_ceil(16 * share.blocks) as u64)
+    } else {
+        let rows = [1, 2, 4, 8].into_iter().find(|&r| m <= r).unwrap_or(ROWS);
+        let wg = 1 << caps.max_invocations.clamp(32, 256).ilog2();
+        let v = v
+            .choose("skinny", "scalar")
+            .set("WG", wg as u32)
+            .set("ROWS", rows);
+        (v, shape[0].div_ceil(16) as u64)
+    }
+}
+
+/// One dispatch of the product; m is at most [`ROWS`].
+pub fn dispatch(l: &Linear, at: Operands, caps: &Caps) -> Dispatch {
+    let (variant, groups) = variant(l.variant(caps), l.m, l.format, [l.n, l.k], caps);
+    Dispatch {
+        kernel: &SPEC,
+        variant,
+        params: bytemuck::bytes_of(&params(l)).to_vec(),
+        args: binds(at).args(),
+        grid: fold_grid(groups, caps),
+        category: Category::Matmul,
+        cost: l.cost(),
+    }
+}
+
+/// The params of the kernels of linear layers.
+pub(super) fn params(l: &Linear) -> Params {
+    Params {
+        m: l.m as u32,
+        n: l.n as u32,
+        k: l.k as u32,
+        first: l.first as u32,
+        stride: l.stride as u32,
+        scale: l.scale,
+        eps: l.norm.unwrap_or_default(),
+    }
+}
+
+/// Their bindings.
+pub(super) fn binds(at: Operands) -> Binds {
+    Binds {
+        x: at.x,
+        w: at.w,
+        scales: at.scales.unwrap_or(at.w),
+        aux: at.aux.unwrap_or(at.x),
+        r: at.r.unwrap_or(at.x),
+        y: at.y,
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let plain = Linear {
+        m: 1,
+        n: 16,
+        k: 64,
+        format: Format::F32,
+        norm: None,
+        bias: false,
+        epilogue: Epilogue::Plain,
+        scale: 1.0,
+        first: 0,
+        stride: 16,
+    };
+    let shapes = [
+        // One block; a ragged last pair, a folded grid; two weights' worth of columns; deep.
+        plain,
+        Linear {
+            m: 3,
+            n: 51,
+            k: 100,
+            stride: 51,
+            bias: true,
+            ..plain
+        },
+        Linear {
+            m: 9,
+            n: 40,
+            k: 132,
+            norm: Some(1e-5),
+            epilogue: Epilogue::Silu,
+            first: 16,
+            stride: 28,
+            ..plain
+        },
+        Linear {
+            m: 2,
+            n: 32,
+            k: 576,
+            epilogue: Epilogue::Add,
+            stride: 32,
+            scale: 0.25,
+            ..plain
+        },
+        Linear {
+            m: 16,
+            n: 18,
+            k: 68,
+            norm: Some(0.1),
+            bias: true,
+            epilogue: Epilogue::Gelu,
+            stride: 9,
+            ..plain
+        },
+        Linear {
+            m: 5,
+            n: 20,
+            k: 64,
+            epilogue: Epilogue::Relu,
+            bias: true,
+            first: 16,
+            stride: 36,
+            ..plain
+        },
+    ];
+    let few = Caps {
+        max_groups: 3,
+        ..Caps::default()
+    };
+    let coop = linear::with_matrix_units(&few);
+    let mut cases = Vec::new();
+    for (i, shape) in shapes.into_iter().enumerate() {
+        for format in [Format::F32, Format::F16, Format::Q8_0, Format::Q4_0] {
+            let l = Linear { format, ..shape };
+            cases.push(linear::case(&l, |l, at| dispatch(l, at, &few)));
+            // Every share, as large weights would have it.
+            if format != Format::F32 {
+                let caps = Caps {
+                    parallel: [16, 1, 0][i % 3],
+                    ..coop.clone()
+                };
+                cases.push(linear::case(&l, |l, at| dispatch(l, at, &caps)));
+            }
+        }
+    }
+    // Few invocations.
+    let caps = Caps {
+        max_invocations: 64,
+        ..few
+    };
+    let l = Linear {
+        m: 4,
+        n: 33,
+        k: 200,
+        stride: 33,
+        format: Format::F16,
+        ..plain
+    };
+    cases.push(linear::case(&l, |l, at| dispatch(l, at, &caps)));
+    cases
+}
