@@ -3,7 +3,7 @@
 use super::common::Common;
 use super::language::{Drawing, Models, Opened, announce};
 use super::{Outcome, output};
-use cascadia::engine::language::{Stats, KMAX};
+use cascadia::engine::language::{KMAX, Stats};
 use cascadia::io::utf8;
 use cascadia::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,8 @@ pub struct Args {
 }
 
 /// What the built-in model goes on from where nothing is given.
-const PROMPT: &str = "/// Returns the number of elements in the vector, also referred to as its 'length'.\n";
+const PROMPT: &str =
+    "/// Returns the number of elements in the vector, also referred to as its 'length'.\n";
 
 pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     let opened = args.models.open(common, true)?;

@@ -6,8 +6,8 @@ use cascadia::device::Device;
 use cascadia::engine::language::{
     Draft, DraftLen, Language, Request, Room, Sampling, Session, embedded, published,
 };
-use cascadia::io::hub::{self, Hub};
 use cascadia::io::LanguageFiles;
+use cascadia::io::hub::{self, Hub};
 use cascadia::io::text::Tokenizer;
 use cascadia::plan::Options;
 use cascadia::tensor::Format;
@@ -164,7 +164,11 @@ impl Models {
                 if let (Some(ours), Some(theirs)) = (&tokenizer, files.tokenizer()?) {
                     ours.agree(&theirs)?;
                 }
-                Draft::Model(Arc::new(Language::open(&device, Arc::new(files), &options)?))
+                Draft::Model(Arc::new(Language::open(
+                    &device,
+                    Arc::new(files),
+                    &options,
+                )?))
             }
             None if self.draft.as_deref() == Some("ngram") => Draft::Ngram,
             None => Draft::None,
@@ -186,9 +190,14 @@ impl Opened {
         const MOST: usize = 4096;
         let own = self.target.max_positions();
         if let Some(window) = self.window {
-            return Ok(Room::sliding(self.room.unwrap_or(wanted).max(wanted), window));
+            return Ok(Room::sliding(
+                self.room.unwrap_or(wanted).max(wanted),
+                window,
+            ));
         }
-        let positions = self.room.unwrap_or(own.unwrap_or(MOST).min(MOST).max(wanted));
+        let positions = self
+            .room
+            .unwrap_or(own.unwrap_or(MOST).min(MOST).max(wanted));
         match own {
             Some(own) if positions > own => Err(Error::Usage(format!(
                 "{positions} tokens are beyond the {own} that the model was made for; ask for fewer (--max-new, \
@@ -249,7 +258,10 @@ impl Opened {
 pub fn announce(opened: &Opened) -> Result<()> {
     let name = |model: &Language| -> Result<String> {
         let millions = model.parameters()? as f64 / 1e6;
-        Ok(format!("{} ({millions:.1} M)", model.files().path.display()))
+        Ok(format!(
+            "{} ({millions:.1} M)",
+            model.files().path.display()
+        ))
     };
     let draft = match &opened.draft {
         Draft::None => "no draft".to_string(),

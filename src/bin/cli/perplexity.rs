@@ -42,7 +42,10 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     let most = opened.target.max_positions().unwrap_or(CONTEXT);
     let context = args.models.context.unwrap_or(CONTEXT).min(most).max(2);
     let mut scorer = Scorer::new(&opened.target, context)?;
-    let bar = output::bar(tokens.len() as u64, "{bar:32} {pos}/{len} tokens {eta} left");
+    let bar = output::bar(
+        tokens.len() as u64,
+        "{bar:32} {pos}/{len} tokens {eta} left",
+    );
     let (mut sum, mut count) = (0.0, 0);
     for window in tokens.chunks(context).filter(|w| w.len() > 1) {
         let (surprise, scored) = scorer.surprise(window)?;

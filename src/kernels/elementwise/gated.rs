@@ -38,8 +38,11 @@ fn cases() -> Vec<Case> {
     use crate::shader::{Arg, noise};
     let mut cases = Vec::new();
     for elem in [DType::F32, DType::F16] {
-        for (act, n, max_groups) in [("silu", 1, 65_535), ("gelu", 257, 65_535), ("silu", 1000, 3)]
-        {
+        for (act, n, max_groups) in [
+            ("silu", 1, 65_535),
+            ("gelu", 257, 65_535),
+            ("silu", 1000, 3),
+        ] {
             let caps = Caps {
                 max_groups,
                 ..Caps::default()
