@@ -30,6 +30,12 @@ pub fn without_matrix_units(case: &Case) -> Case {
             *choice = "emulated";
         }
     }
+    // Emulated, a matrix is read when it is multiplied: what it was loaded from has to stay.
+    for (name, value) in &mut case.dispatch.variant.consts {
+        if *name == "KEEP" {
+            *value = true.into();
+        }
+    }
     case.dispatch.kernel = Box::leak(Box::new(KernelSpec {
         path: spec.path,
         source: Box::leak(source.into_boxed_str()),

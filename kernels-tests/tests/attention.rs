@@ -57,7 +57,7 @@ fn decoded(
         state,
         Array::OutAs(DType::F32, a.m * width),
     ];
-    let dispatch = combine::dispatch(a, elem, binds, device.caps());
+    let dispatch = combine::dispatch(a, binds, device.caps());
     harness::run(device, &case(dispatch, arrays)).swap_remove(0)
 }
 

@@ -5,7 +5,6 @@
 // and every SPLIT-th chunk.
 
 // variant ---------------------------------------------------------------
-alias elem = f32;      // of the variant alone: nothing here is stored in it
 const WG = 256u;       // invocations per workgroup
 const HEADS = 4u;
 const D = 16u;         // a multiple of 4

@@ -4,6 +4,7 @@
 pub mod attention;
 pub mod conv;
 pub mod elementwise;
+pub mod embedding;
 pub mod ffn;
 pub mod lanes;
 pub mod matmul;
@@ -54,6 +55,8 @@ pub static KERNELS: &[&Kernel] = &[
     &attention::cascaded_group::KERNEL,
     &attention::combine::KERNEL,
     &attention::decode::KERNEL,
+    &attention::flash::KERNEL,
+    &attention::flash_coop::KERNEL,
     &attention::rotary::KERNEL,
     &conv::depthwise::KERNEL,
     &conv::direct::KERNEL,
@@ -65,6 +68,7 @@ pub static KERNELS: &[&Kernel] = &[
     &elementwise::gated::KERNEL,
     &elementwise::unary::KERNEL,
     &elementwise::window::KERNEL,
+    &embedding::gather::KERNEL,
     &ffn::depthwise_ffn::KERNEL,
     &ffn::depthwise_ffn_matrix::KERNEL,
     &matmul::batched::KERNEL,

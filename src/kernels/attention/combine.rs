@@ -24,9 +24,8 @@ pub fn workgroup_bytes(a: &Cached) -> u32 {
     (split(a) * (a.head_dim + 2) * 4) as u32
 }
 
-/// One dispatch: o f32 [m, heads * head_dim] from what [`super::decode::dispatch`] left for the same `a`. `elem` is
-/// the cache's.
-pub fn dispatch(a: &Cached, elem: DType, binds: Binds, caps: &Caps) -> Dispatch {
+/// One dispatch: o f32 [m, heads * head_dim] from what [`super::decode::dispatch`] left for the same `a`.
+pub fn dispatch(a: &Cached, binds: Binds, caps: &Caps) -> Dispatch {
     let params = Params {
         m: a.m as u32,
         window: a.window_of() as u32,
@@ -35,7 +34,7 @@ pub fn dispatch(a: &Cached, elem: DType, binds: Binds, caps: &Caps) -> Dispatch 
     let [partial, stats] = a.partial();
     Dispatch {
         kernel: &SPEC,
-        variant: Variant::new(elem)
+        variant: Variant::new(DType::F32)
             .set("WG", WG)
             .set("HEADS", a.heads)
             .set("D", a.head_dim)
@@ -57,53 +56,51 @@ pub fn dispatch(a: &Cached, elem: DType, binds: Binds, caps: &Caps) -> Dispatch 
 fn cases() -> Vec<Case> {
     use crate::shader::noise;
     let mut cases = Vec::new();
-    for elem in [DType::F32, DType::F16] {
-        let mut examples = cached::examples();
-        let (mut long, _, caps) = examples[1].clone();
-        long.capacity = 9000; // more chunks than are summed at a time
-        examples.push((long, 8990, caps.clone()));
-        examples.push((
-            Cached {
-                causal: false,
-                ..long
-            },
-            0,
-            caps,
-        )); // no keys
-        for (a, state, caps) in examples {
-            let [partial, stats, start, o] = cached::args();
-            let binds = Binds {
-                partial,
-                stats,
-                start,
-                o,
-            };
-            let [n, n_stats] = a.partial();
-            // What decode leaves unwritten is no number here.
-            let mut partial = noise(1, n);
-            let mut stats: Vec<f32> = noise(2, n_stats);
-            for (at, stat) in stats.chunks_mut(2).enumerate() {
-                stat[0] *= 20.0;
-                stat[1] = stat[1].abs() + 1.0;
-                let (c, i) = (at / a.heads / a.m, at / a.heads % a.m);
-                let key = (a.sees(state, 0).start / a.chunk() + c) * a.chunk();
-                let seen = a.sees(state, i);
-                if key + a.chunk() <= seen.start || key >= seen.end {
-                    stat.fill(f32::NAN);
-                    partial[at * a.head_dim..][..a.head_dim].fill(f32::NAN);
-                }
+    let mut examples = cached::examples();
+    let (mut long, _, caps) = examples[1].clone();
+    long.capacity = 9000; // more chunks than are summed at a time
+    examples.push((long, 8990, caps.clone()));
+    examples.push((
+        Cached {
+            causal: false,
+            ..long
+        },
+        0,
+        caps,
+    )); // no keys
+    for (a, state, caps) in examples {
+        let [partial, stats, start, o] = cached::args();
+        let binds = Binds {
+            partial,
+            stats,
+            start,
+            o,
+        };
+        let [n, n_stats] = a.partial();
+        // What decode leaves unwritten is no number here.
+        let mut partial = noise(1, n);
+        let mut stats: Vec<f32> = noise(2, n_stats);
+        for (at, stat) in stats.chunks_mut(2).enumerate() {
+            stat[0] *= 20.0;
+            stat[1] = stat[1].abs() + 1.0;
+            let (c, i) = (at / a.heads / a.m, at / a.heads % a.m);
+            let key = (a.sees(state, 0).start / a.chunk() + c) * a.chunk();
+            let seen = a.sees(state, i);
+            if key + a.chunk() <= seen.start || key >= seen.end {
+                stat.fill(f32::NAN);
+                partial[at * a.head_dim..][..a.head_dim].fill(f32::NAN);
             }
-            cases.push(Case {
-                name: cached::name(&a, state),
-                dispatch: dispatch(&a, elem, binds, &caps),
-                arrays: vec![
-                    Array::F32(partial),
-                    Array::F32(stats),
-                    Array::U32(vec![state as u32]),
-                    Array::OutAs(DType::F32, a.m * a.heads * a.head_dim),
-                ],
-            });
         }
+        cases.push(Case {
+            name: cached::name(&a, state),
+            dispatch: dispatch(&a, binds, &caps),
+            arrays: vec![
+                Array::F32(partial),
+                Array::F32(stats),
+                Array::U32(vec![state as u32]),
+                Array::OutAs(DType::F32, a.m * a.heads * a.head_dim),
+            ],
+        });
     }
     cases
 }

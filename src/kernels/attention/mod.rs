@@ -4,4 +4,6 @@ pub mod cached;
 pub mod cascaded_group;
 pub mod combine;
 pub mod decode;
+pub mod flash;
+pub mod flash_coop;
 pub mod rotary;

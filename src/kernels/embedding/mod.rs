@@ -1,0 +1,3 @@
+//! Rows of a table by token.
+
+pub mod gather;
