@@ -17,11 +17,12 @@ fn variants() -> Vec<(&'static Kernel, Case)> {
 }
 
 #[test]
-fn every_kernel_has_cases_in_f32_and_in_f16() {
+fn every_kernel_with_an_element_type_has_cases_in_f32_and_in_f16() {
     for kernel in KERNELS {
         let elems: HashSet<_> = (kernel.cases)().iter().map(Case::elem).collect();
         let coop = (kernel.cases)().iter().all(harness::on_matrix_units);
-        let want = if coop { 1 } else { 2 };
+        let fixed = !kernel.spec.source.contains("alias elem ");
+        let want = if coop || fixed { 1 } else { 2 };
         assert!(elems.len() >= want, "{}: {elems:?}", kernel.spec.stem());
     }
 }

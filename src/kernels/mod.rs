@@ -8,6 +8,7 @@ pub mod ffn;
 pub mod lanes;
 pub mod matmul;
 pub mod reduce;
+pub mod sample;
 
 use crate::shader::Kernel;
 
@@ -38,6 +39,8 @@ pub static LIBS: &[Lib] = libs! {
     "lanes": ["one", "four"],
     "load_a": ["rows", "im2col", "depthwise", "gated", "mean"],
     "load_r": ["none", "rows", "depthwise"],
+    "pick": ["scan"],
+    "random": ["threefry"],
     "reduce": ["workgroup", "subgroup"],
     "rows_matmul": ["scalar", "coop"],
     "tile_matmul": ["scalar", "coop"],
@@ -65,4 +68,7 @@ pub static KERNELS: &[&Kernel] = &[
     &matmul::gemm_small::KERNEL,
     &reduce::mean::KERNEL,
     &reduce::softmax::KERNEL,
+    &sample::accept::KERNEL,
+    &sample::draw::KERNEL,
+    &sample::transform::KERNEL,
 ];
