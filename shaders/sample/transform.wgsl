@@ -58,15 +58,17 @@ fn sane(v: f32) -> f32 {
   return select(v, LOWEST, odd);
 }
 
-fn value(r: Row, c: u32) -> f32 {
-  if r.penalised { return p[r.to + c]; }
-  return sane(logits[r.at + c]);
-}
-
 fn load(r: Row, first: u32, lid: u32) -> array<f32, LOADS> {
   var v: array<f32, LOADS>;
+  if r.penalised {
+    //!unroll
+    for (var i = 0u; i < LOADS; i += 1u) { v[i] = p[r.to + min(first + i * WG + lid, V - 1u)]; }
+  } else {
+    //!unroll
+    for (var i = 0u; i < LOADS; i += 1u) { v[i] = logits[r.at + min(first + i * WG + lid, V - 1u)]; }
+  }
   //!unroll
-  for (var i = 0u; i < LOADS; i += 1u) { v[i] = value(r, min(first + i * WG + lid, V - 1u)); }
+  for (var i = 0u; i < LOADS; i += 1u) { v[i] = sane(v[i]); }
   return v;
 }
 
@@ -208,15 +210,18 @@ fn main(
   if most == r.most { atomicMin(&first_most, first_own); }
   if faulty || (lid == 0u && r.most <= LOWEST) { atomicOr(&fault[b], FAULT); }
 
-  if !greedy && top_k > 0u && top_k < V {
-    r.least = floor_of(key_of(most), top_k, lid);
-    r.least = threshold(r, top_k, 1.0, lid);
+  // top-k, then top-p of the mass that is left, then the sum of what is kept.
+  let few = !greedy && top_k > 0u && top_k < V;
+  let likely = !greedy && top_p < 1.0;
+  if few { r.least = floor_of(key_of(most), top_k, lid); }
+  for (var stage = 0u; stage < 3u; stage += 1u) {
+    if stage == 2u || (stage == 1u && likely) {
+      r.total = sum_kept(r, select(0.0, min_p, stage == 2u), lid);
+    }
+    if (stage == 0u && few) || (stage == 1u && likely) {
+      r.least = threshold(r, top_k, select(1.0, top_p, stage == 1u), lid);
+    }
   }
-  if !greedy && top_p < 1.0 {
-    r.total = sum_kept(r, 0.0, lid);
-    r.least = threshold(r, 0u, top_p, lid);
-  }
-  r.total = sum_kept(r, min_p, lid);
   let one = atomicLoad(&first_most);
   for (var first = 0u; first < V; first += LOADS * WG) {
     let v = load(r, first, lid);

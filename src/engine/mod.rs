@@ -7,6 +7,7 @@ mod classifier;
 mod feed;
 mod model;
 pub mod profile;
+pub mod speculate;
 pub mod support;
 mod vision;
 
