@@ -8,6 +8,7 @@ mod feed;
 pub mod language;
 mod model;
 pub mod profile;
+pub mod speculate;
 pub mod support;
 mod vision;
 

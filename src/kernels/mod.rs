@@ -10,6 +10,7 @@ pub mod lanes;
 pub mod matmul;
 pub mod norm;
 pub mod reduce;
+pub mod sample;
 
 use crate::shader::Kernel;
 
@@ -41,6 +42,8 @@ pub static LIBS: &[Lib] = libs! {
     "linear_store": ["plain", "add", "relu", "silu", "gelu"],
     "load_a": ["rows", "im2col", "depthwise", "gated", "mean"],
     "load_r": ["none", "rows", "depthwise"],
+    "pick": ["scan"],
+    "random": ["threefry"],
     "reduce": ["workgroup", "subgroup"],
     "rows_matmul": ["scalar", "coop"],
     "skinny": ["scalar", "coop"],
@@ -79,4 +82,7 @@ pub static KERNELS: &[&Kernel] = &[
     &matmul::skinny::KERNEL,
     &reduce::mean::KERNEL,
     &reduce::softmax::KERNEL,
+    &sample::accept::KERNEL,
+    &sample::draw::KERNEL,
+    &sample::transform::KERNEL,
 ];

@@ -12,10 +12,11 @@ pub enum Category {
     Convolution,
     Matmul,
     Attention,
+    Sample,
 }
 
 impl Category {
-    pub const ALL: [Category; 7] = [
+    pub const ALL: [Category; 8] = [
         Category::Reshape,
         Category::Elementwise,
         Category::Reduce,
@@ -23,6 +24,7 @@ impl Category {
         Category::Convolution,
         Category::Matmul,
         Category::Attention,
+        Category::Sample,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Category {
             Category::Convolution => "convolution",
             Category::Matmul => "matmul",
             Category::Attention => "attention",
+            Category::Sample => "sample",
         }
     }
 }
