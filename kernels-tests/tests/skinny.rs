@@ -101,7 +101,7 @@ fn a_row_on_emulated_matrix_units_is_the_same_to_the_bit_however_many_there_are(
             n: 16,
             k: 16,
         }),
-        max_workgroup_bytes: 48 << 10,
+        max_workgroup_bytes: 32 << 10,
         ..Caps::default()
     };
     rows_agree(&caps, true);

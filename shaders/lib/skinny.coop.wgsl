@@ -1,9 +1,9 @@
 // skinny: the product of up to 16 rows with 16 * NB output features, those of blocks group * NB and on, on matrix
 // units; each pair of neighbouring features goes to product_store(row, n, v). For each row v is
 // Σ_k f16(x[k]) * w[n, k], times what the norm makes of the row where NORM is set.
-// The kernel declares ROWS (even), NB, DEPTH, NORM, WG (256), elem4 of f16, params, x, aux and product_store, and
+// The kernel declares ROWS (even), NB, DEPTH, NORM, WG (256 or 128), elem4 of f16, params, x, aux and product_store, and
 // takes a coop `weight` beside this file. Every invocation calls it.
-// Each subgroup takes every eighth block along the depth and never waits for another before the end: what it
+// Each of the TEAMS subgroups takes every TEAMS-th block along the depth and never waits for another before the end: what it
 // multiplies passes through its own part of workgroup memory. So one order of sums holds for every ROWS, NB, DEPTH
 // and m. Blocks beyond the depth are read again, and meet zeros of x.
 const TEAMS = WG / 32u;
@@ -25,6 +25,7 @@ fn skinny(group: u32, lid: u32) {
   let first = group * NB;
   let features = (params.n + 15u) / 16u;
   for (var i = lane; i < TILE4; i += 32u) { x_tile[tile + i] = elem4(); }
+  subgroupBarrier();
 
   var c: array<coop_mat16x16<f32, C>, NB>;
   //!unroll
@@ -90,13 +91,12 @@ fn skinny(group: u32, lid: u32) {
     //!unroll
     for (var i = 0u; i < PAIRS; i += 1u) { sums[team * 256u + i * 32u + lane] = squares[i]; }
     workgroupBarrier();
-    var sum = 0.0;
-    for (var t = 0u; t < TEAMS; t += 1u) { sum += sums[t * 256u + lid]; }
-    workgroupBarrier();
-    sums[lid] = sum;
+    for (var i = lid; i < 256u; i += WG) {
+      for (var t = 1u; t < TEAMS; t += 1u) { sums[i] += sums[t * 256u + i]; }
+    }
     workgroupBarrier();
     if lid < ROWS {
-      sum = 0.0;
+      var sum = 0.0;
       for (var i = 0u; i < 16u; i += 1u) { sum += sums[lid * 16u + i]; }
       factor[lid] = inverseSqrt(sum / f32(params.k) + params.eps);
     }

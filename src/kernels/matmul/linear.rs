@@ -82,7 +82,7 @@ pub struct Operands {
 pub fn on_matrix_units(format: Format, caps: &Caps) -> bool {
     format != Format::F32
         && caps.matrix_units(DType::F16)
-        && caps.max_workgroup_bytes >= 46 << 10
+        && caps.max_workgroup_bytes >= 23 << 10
         && caps.max_invocations >= 256
 }
 
@@ -268,7 +268,7 @@ pub(in crate::kernels) fn with_matrix_units(caps: &Caps) -> Caps {
             n: 16,
             k: 16,
         }),
-        max_workgroup_bytes: 48 << 10,
+        max_workgroup_bytes: 32 << 10,
         ..caps.clone()
     }
 }

@@ -28,6 +28,15 @@ pub(in crate::kernels) struct Share {
     pub depth: usize,
 }
 
+/// Subgroups of a workgroup on matrix units: each has 5.6 KiB of workgroup memory.
+fn teams(caps: &Caps) -> usize {
+    if caps.max_workgroup_bytes >= 46 << 10 {
+        8
+    } else {
+        4
+    }
+}
+
 impl Share {
     pub fn of(format: Format, [n, k]: [usize; 2], caps: &Caps) -> Self {
         let features = n.div_ceil(16);
@@ -37,7 +46,7 @@ impl Share {
             f if f >= 2 * parallel => 2,
             _ => 1,
         };
-        let rounds = k.div_ceil(64).div_ceil(8);
+        let rounds = k.div_ceil(64).div_ceil(teams(caps));
         // About 8 KiB of a subgroup's weights on their way, and no round that reads nothing new.
         let most = match format {
             Format::F32 | Format::F16 => 4 / blocks,
@@ -68,6 +77,7 @@ pub(in crate::kernels) fn variant(
         let rows = [2, 4, 6, 10].into_iter().find(|&r| m <= r).unwrap_or(ROWS);
         let v = v
             .choose("skinny", "coop")
+            .set("WG", 32 * teams(caps))
             .set("ROWS", rows)
             .set("NB", share.blocks)
             .set("DEPTH", share.depth);
