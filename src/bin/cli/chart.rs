@@ -18,6 +18,7 @@ const fn colour(category: Category) -> &'static str {
         Category::Convolution => "#1c9aa0",
         Category::Matmul => "#3584e4",
         Category::Attention => "#e0533d",
+        Category::Sample => "#9a6a4f",
     }
 }
 

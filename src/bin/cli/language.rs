@@ -14,7 +14,6 @@ use cascadia::tensor::Format;
 use cascadia::{Error, Result};
 use clap::ValueEnum;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 
 #[derive(clap::Args)]
@@ -70,29 +69,20 @@ pub struct Drawing {
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
     /// Tokens that the draft proposes at a time: auto (as many as pay), a number, or off
-    #[arg(long, value_name = "auto|N|off", default_value = "auto")]
-    pub draft_len: Length,
+    #[arg(long, value_name = "auto|N|off", default_value = "auto", value_parser = draft_len)]
+    pub draft_len: DraftLen,
     /// Where logits are not finite, name the layer that they come from
     #[arg(long)]
     pub check: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct Length(pub DraftLen);
-
-impl FromStr for Length {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let most = cascadia::engine::language::KMAX;
-        match text {
-            "auto" => Ok(Self(DraftLen::Auto)),
-            "off" => Ok(Self(DraftLen::Off)),
-            n => match n.parse() {
-                Ok(n) if n <= most => Ok(Self(DraftLen::Fixed(n))),
-                _ => Err(format!("expected auto, off, or a number from 0 to {most}")),
-            },
-        }
+/// `auto`, `off`, or a number of proposals that a round can have.
+fn draft_len(text: &str) -> Result<DraftLen, String> {
+    let most = cascadia::engine::language::KMAX;
+    match text.parse() {
+        Ok(DraftLen::Fixed(k)) if k > most => Err(format!("at most {most} tokens a round")),
+        Ok(length) => Ok(length),
+        Err(e) => Err(e.to_string()),
     }
 }
 
@@ -237,7 +227,7 @@ impl Opened {
         Ok(Request {
             max_new: drawing.max_new,
             sampling,
-            draft_len: drawing.draft_len.0,
+            draft_len: drawing.draft_len,
             stop,
             check: drawing.check,
         })

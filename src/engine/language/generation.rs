@@ -1,30 +1,25 @@
 //! Rounds of proposing and verifying, one after the other, and what they cost.
 
 use super::plans;
-use super::request::{DraftLen, Request};
+use super::request::Request;
 use super::session::{Drafting, Session};
-use super::speculate::Controller;
 use crate::device::{Executable, Stream};
+use crate::engine::speculate;
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Rounds without proposals that measure what one costs, where that is not known yet.
-const CALIBRATION: usize = 4;
 
 /// Tokens that come as they are accepted.
 pub struct Generation<'s> {
     session: &'s mut Session,
     stream: Stream,
     request: Request,
-    controller: Controller,
     pending: VecDeque<Round>,
     /// Results of rounds that had to be waited for before they were asked for.
     ready: VecDeque<Vec<u32>>,
     /// Whether the draft's next round can follow what is submitted.
     draft_ready: bool,
-    calibrate: usize,
     produced: usize,
     ended: bool,
     last: Instant,
@@ -78,25 +73,14 @@ impl Stats {
 
 impl<'s> Generation<'s> {
     pub(super) fn new(session: &'s mut Session, stream: Stream, request: &Request) -> Self {
-        let most = session.most_proposals();
-        let controller = match request.draft_len {
-            DraftLen::Off => Controller::fixed(0),
-            DraftLen::Fixed(k) => Controller::fixed(k.min(most)),
-            DraftLen::Auto => Controller::auto(most),
-        };
-        let calibrate = match session.plain_seconds {
-            None if most > 0 && request.draft_len != DraftLen::Off => CALIBRATION,
-            _ => 0,
-        };
+        session.controller.restart(request.draft_len);
         Self {
             session,
             stream,
             request: request.clone(),
-            controller,
             pending: VecDeque::new(),
             ready: VecDeque::new(),
             draft_ready: false,
-            calibrate,
             produced: 0,
             ended: false,
             last: Instant::now(),
@@ -118,7 +102,6 @@ impl<'s> Generation<'s> {
                 return Ok(Some(tokens));
             }
             if self.ended {
-                self.stats.plain_seconds = self.session.plain_seconds;
                 return Ok(None);
             }
             while self.stream.has_room() && self.wanted() > 0 {
@@ -140,12 +123,7 @@ impl<'s> Generation<'s> {
 
     /// Submits one round.
     fn submit(&mut self) -> Result<()> {
-        let mut proposals = if self.calibrate > 0 {
-            self.calibrate -= 1;
-            0
-        } else {
-            self.controller.choose().min(self.wanted() - 1)
-        };
+        let mut proposals = self.session.controller.next().min(self.wanted() - 1);
         let host = matches!(self.session.drafting, Drafting::Ngram(_));
         if proposals > 0 && (host || !self.draft_ready) {
             // Where the next round begins must be known.
@@ -208,12 +186,13 @@ impl<'s> Generation<'s> {
                 self.session.known.len()
             )));
         }
-        self.controller
-            .observe(round.proposals, outcome.accepted, seconds);
-        if round.proposals == 0 {
-            let known = self.session.plain_seconds.get_or_insert(seconds);
-            *known += (seconds - *known) * 0.2;
-        }
+        self.session.controller.record(&speculate::Round {
+            proposed: round.proposals,
+            accepted: outcome.accepted,
+            draft_ms: 0.0,
+            verify_ms: seconds * 1e3,
+        });
+        self.stats.plain_seconds = self.session.controller.plain_ms().map(|ms| ms / 1e3);
         self.stats.rounds += 1;
         self.stats.proposed += round.proposals;
         self.stats.accepted += outcome.accepted;

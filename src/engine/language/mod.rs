@@ -1,5 +1,6 @@
 //! Language models: a target, its draft, and the loop in which one proposes and the other verifies.
 
+mod embedded;
 mod generation;
 mod model;
 mod plans;
@@ -7,11 +8,12 @@ mod request;
 mod runner;
 mod score;
 mod session;
-mod speculate;
 
+pub use super::speculate::DraftLen;
+pub use embedded::embedded;
 pub use generation::{Generation, Stats};
 pub use model::{Language, Room};
 pub use plans::KMAX;
-pub use request::{DraftLen, Request, Sampling, published};
+pub use request::{Request, Sampling, published};
 pub use score::Scorer;
 pub use session::{Draft, Session};

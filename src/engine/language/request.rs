@@ -1,5 +1,6 @@
 //! What is asked of a model: how the next token is chosen, how many, and how a draft is used.
 
+use crate::engine::speculate::DraftLen;
 use crate::io::Generation;
 
 pub use crate::kernels::sample::Settings as Sampling;
@@ -21,16 +22,6 @@ pub fn published(generation: &Generation) -> Sampling {
         min_p: generation.min_p.unwrap_or(0.0),
         ..greedy
     }
-}
-
-/// How many tokens a draft proposes in a round.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DraftLen {
-    /// As many as pay, by what was measured; none where the draft is of no use.
-    #[default]
-    Auto,
-    Fixed(usize),
-    Off,
 }
 
 /// What is asked of a model.

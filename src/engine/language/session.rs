@@ -1,11 +1,12 @@
 //! A target, its draft, and the sequence that both work on.
 
+use super::Generation;
 use super::model::{Language, Room};
 use super::plans::{self, DraftRun, KMAX, Verify};
 use super::request::Request;
 use super::runner::Runner;
-use super::{Generation, speculate::Ngram};
 use crate::device::Stream;
+use crate::engine::speculate::{Controller, DraftLen, Ngram};
 use crate::error::{Error, Result};
 use crate::models::language::Config;
 use std::sync::Arc;
@@ -38,8 +39,7 @@ pub struct Session {
     cached: usize,
     /// Likewise in the draft's.
     pub(super) drafted: usize,
-    /// Seconds of a round without proposals, once measured.
-    pub(super) plain_seconds: Option<f64>,
+    pub(super) controller: Controller,
 }
 
 impl Session {
@@ -54,7 +54,7 @@ impl Session {
         plans::make_states(&runner.store, vocab, room)?;
         let drafting = match draft {
             Draft::None => Drafting::None,
-            Draft::Ngram => Drafting::Ngram(Ngram::default()),
+            Draft::Ngram => Drafting::Ngram(Ngram::new(2, 5)),
             Draft::Model(draft) => {
                 agree(target, &draft)?;
                 let of_draft = Runner::new(&draft, room);
@@ -62,13 +62,17 @@ impl Session {
                 Drafting::Model(Box::new(of_draft))
             }
         };
+        let most = match drafting {
+            Drafting::None => 0,
+            _ => KMAX,
+        };
         Ok(Self {
             target: runner,
             drafting,
             known: Vec::new(),
             cached: 0,
             drafted: 0,
-            plain_seconds: None,
+            controller: Controller::new(DraftLen::Off, most),
         })
     }
 
@@ -150,7 +154,8 @@ impl Session {
         self.cached = last;
         self.known = sequence;
         if let Drafting::Ngram(ngram) = &mut self.drafting {
-            ngram.reset(&self.known);
+            ngram.truncate(0);
+            ngram.push(&self.known);
         }
         Ok(())
     }
@@ -183,7 +188,7 @@ impl Session {
         self.cached = self.known.len() - 1;
         self.drafted = self.drafted.min(self.cached);
         if let Drafting::Ngram(ngram) = &mut self.drafting {
-            ngram.extend(tokens);
+            ngram.push(tokens);
         }
     }
 
@@ -199,14 +204,6 @@ impl Session {
             draft.store.write("start", 0, &[begin as u32])?;
         }
         Ok(())
-    }
-
-    /// The most proposals of a round.
-    pub fn most_proposals(&self) -> usize {
-        match self.drafting {
-            Drafting::None => 0,
-            _ => KMAX,
-        }
     }
 }
 
