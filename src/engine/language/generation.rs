@@ -136,6 +136,7 @@ impl<'s> Generation<'s> {
             proposals = proposals.min(self.wanted() - 1);
             self.session.catch_up()?;
         }
+        let loading = Instant::now();
         let mut runs: Vec<Arc<Executable>> = Vec::new();
         match &mut self.session.drafting {
             _ if proposals == 0 => {}
@@ -157,6 +158,9 @@ impl<'s> Generation<'s> {
         runs.push(plans::verify(&mut self.session.target, proposals, one_hot)?);
         if self.stats.rounds == 0 && self.pending.is_empty() {
             self.last = Instant::now();
+        } else if loading.elapsed().as_micros() > 2000 {
+            // A plan was made: that is no part of decoding.
+            self.last += loading.elapsed();
         }
         self.pending.push_back(Round {
             proposals,

@@ -89,7 +89,7 @@ impl Language {
     fn fits(&self) -> Result<()> {
         let mut wanted = Vec::new();
         let cached = self.cached(1, &Room::of(16));
-        let mut graphs = vec![self.graph(&cached, |_, _| {})?];
+        let mut graphs = vec![self.graph(&cached, |g, l| g.output("logits", l))?];
         if let Layers::T5(t5) = &self.layers {
             let g = Graph::new();
             t5.encode(&g, &cached);
@@ -137,7 +137,7 @@ impl Language {
     /// What writing the graph returns.
     pub fn parameters(&self) -> Result<u64> {
         let cached = self.cached(1, &Room::of(16));
-        let graph = self.graph(&cached, |_, _| {})?;
+        let graph = self.graph(&cached, |g, l| g.output("logits", l))?;
         let mut sources = graph.sources();
         if let Layers::T5(t5) = &self.layers {
             let g = Graph::new();
