@@ -45,12 +45,14 @@ pub static LIBS: &[Lib] = libs! {
     "tile_matmul": ["scalar", "coop"],
     "unary": ["relu", "sigmoid"],
     "weight": ["f32", "f16", "q8_0", "q4_0", "coop_f16", "coop_q8_0", "coop_q4_0"],
+    "wide": ["scalar", "coop"],
     "window_attention": ["scalar", "coop"],
 };
 
 /// Every kernel.
 pub static KERNELS: &[&Kernel] = &[
     &attention::cascaded_group::KERNEL,
+    &attention::qkv::KERNEL,
     &conv::depthwise::KERNEL,
     &conv::direct::KERNEL,
     &conv::expand_depthwise::KERNEL,
@@ -67,6 +69,7 @@ pub static KERNELS: &[&Kernel] = &[
     &matmul::gemm_coop::KERNEL,
     &matmul::gemm_small::KERNEL,
     &matmul::skinny::KERNEL,
+    &matmul::wide::KERNEL,
     &reduce::mean::KERNEL,
     &reduce::softmax::KERNEL,
 ];

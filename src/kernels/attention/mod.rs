@@ -1,3 +1,4 @@
 //! Attention.
 
 pub mod cascaded_group;
+pub mod qkv;
