@@ -50,6 +50,7 @@ pub static LIBS: &[Lib] = libs! {
     "tile_matmul": ["scalar", "coop"],
     "unary": ["relu", "sigmoid", "silu", "gelu"],
     "weight": ["f32", "f16", "q8_0", "q4_0", "coop_f16", "coop_q8_0", "coop_q4_0"],
+    "wide": ["scalar", "coop"],
     "window_attention": ["scalar", "coop"],
 };
 
@@ -61,6 +62,7 @@ pub static KERNELS: &[&Kernel] = &[
     &attention::flash::KERNEL,
     &attention::flash_coop::KERNEL,
     &attention::rotary::KERNEL,
+    &attention::qkv::KERNEL,
     &conv::depthwise::KERNEL,
     &conv::direct::KERNEL,
     &conv::expand_depthwise::KERNEL,
@@ -80,6 +82,7 @@ pub static KERNELS: &[&Kernel] = &[
     &matmul::gemm_small::KERNEL,
     &norm::rms_norm::KERNEL,
     &matmul::skinny::KERNEL,
+    &matmul::wide::KERNEL,
     &reduce::mean::KERNEL,
     &reduce::softmax::KERNEL,
     &sample::accept::KERNEL,

@@ -7,3 +7,4 @@ pub mod decode;
 pub mod flash;
 pub mod flash_coop;
 pub mod rotary;
+pub mod qkv;
