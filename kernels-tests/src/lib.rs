@@ -2,6 +2,7 @@
 
 pub mod emulate;
 pub mod harness;
+pub mod law;
 pub mod numpy;
 pub mod references;
 pub mod tolerance;
