@@ -1,10 +1,11 @@
 // p[b, s, :] = table[x, y, :] for the two tokens x, y before position t = start[b] + ahead + i, s = t - base[b] - 1: a
-// model whose next token depends on two.
+// model whose next token depends on two. DENSE: s = i.
 // grid: ceil(batch × rows / WG) workgroups, folded. One invocation owns one row.
 
 // variant ---------------------------------------------------------------
 const V = 8u;          // tokens
 const SLOTS = 8u;      // rows of p for each sequence
+const DENSE = false;   // rows one after the other
 const WG = 64u;        // invocations per workgroup
 // -----------------------------------------------------------------------
 
@@ -31,7 +32,7 @@ fn main(
   if row >= params.batch * params.rows { return; }
   let b = row / params.rows;
   let t = start[b] + params.ahead + row % params.rows;
-  let slot = t - base[b] - 1u;
+  let slot = select(t - base[b] - 1u, row % params.rows, DENSE);
   if slot >= SLOTS { return; }
   let at = b * params.stride + t;
   let x = (history[at - 2u] * V + history[at - 1u]) * V;

@@ -2,125 +2,17 @@
 //! tokens.
 
 use crate::harness;
-use cascadia::device::{Device, Executable, Store};
+use cascadia::device::{Device, Store};
 use cascadia::kernels::sample::{SETTINGS, Settings, accept, draw, transform};
-use cascadia::plan::{Buffer, Plan, Role, Step};
-use cascadia::shader::{
-    Access, Arg, Bind, Category, Cost, Dispatch, KernelSpec, Param, Variant, fold_grid, noise,
-};
+use cascadia::shader::{Arg, KernelSpec};
 use cascadia::tensor::DType;
-use std::sync::Arc;
 
-/// Rows of a table by the last two tokens.
-static GATHER: KernelSpec = KernelSpec {
-    path: "gather.wgsl",
-    source: include_str!("../shaders/gather.wgsl"),
-    params: &[
-        param("batch", 0),
-        param("rows", 4),
-        param("ahead", 8),
-        param("stride", 12),
-    ],
-    binds: &[
-        bind("table", Access::Read),
-        bind("history", Access::Read),
-        bind("start", Access::Read),
-        bind("base", Access::Read),
-        bind("p", Access::Write),
-    ],
-};
+mod build;
+mod table;
 
-pub const fn param(name: &'static str, offset: u32) -> Param {
-    Param {
-        name,
-        ty: "u32",
-        offset,
-    }
-}
-
-pub const fn bind(name: &'static str, access: Access) -> Bind {
-    Bind { name, access }
-}
-
-/// Tokens of the prompt, and tokens that are looked at.
-pub const PROMPT: [u32; 2] = [1, 2];
-pub const LOOKED_AT: usize = 3;
-
-/// A model: logits [V, V, V] of the next token by the last two.
-#[derive(Clone)]
-pub struct Table {
-    pub vocab: usize,
-    pub logits: Vec<f32>,
-}
-
-impl Table {
-    pub fn random(seed: u32, vocab: usize) -> Self {
-        let logits = noise(seed, vocab * vocab * vocab);
-        Self { vocab, logits }
-    }
-
-    pub fn map(&self, f: impl Fn(usize, f32) -> f32) -> Self {
-        let logits = self.logits.iter().enumerate();
-        Self {
-            vocab: self.vocab,
-            logits: logits.map(|(i, &v)| f(i % self.vocab, v)).collect(),
-        }
-    }
-
-    /// The likeliest token far above all others.
-    pub fn one_hot(&self) -> Self {
-        let mut sharp = self.clone();
-        for row in sharp.logits.chunks_mut(self.vocab) {
-            let most = row.iter().copied().fold(f32::MIN, f32::max);
-            row.iter_mut()
-                .for_each(|v| *v = if *v == most { 0.0 } else { f32::NEG_INFINITY });
-        }
-        sharp
-    }
-
-    /// A row's probabilities in f64, by the plainest code: [V] after tokens x and y.
-    pub fn probabilities(&self, s: &Settings, x: usize, y: usize) -> Vec<f64> {
-        let row = &self.logits[(x * self.vocab + y) * self.vocab..][..self.vocab];
-        let most = row.iter().copied().fold(f32::MIN, f32::max);
-        let weight = |v: f32| (f64::from(v - most) / f64::from(s.temperature)).exp();
-        let mut kept: Vec<(usize, f64)> = row.iter().map(|&v| weight(v)).enumerate().collect();
-        kept.sort_by(|a, b| b.1.total_cmp(&a.1));
-        if s.top_k > 0 {
-            kept.truncate(s.top_k as usize);
-        }
-        let total: f64 = kept.iter().map(|k| k.1).sum();
-        let mut mass = 0.0;
-        kept.retain(|k| {
-            let before = mass;
-            mass += k.1 / total;
-            before < f64::from(s.top_p)
-        });
-        kept.retain(|k| k.1 >= f64::from(s.min_p));
-        let total: f64 = kept.iter().map(|k| k.1).sum();
-        let mut p = vec![0.0; self.vocab];
-        for (c, w) in kept {
-            p[c] = w / total;
-        }
-        p
-    }
-
-    /// The probability of every continuation of [`LOOKED_AT`] tokens: [V, V, V].
-    pub fn law(&self, s: &Settings) -> Vec<f64> {
-        let v = self.vocab;
-        let mut law = vec![0.0; v * v * v];
-        let first = self.probabilities(s, PROMPT[0] as usize, PROMPT[1] as usize);
-        for a in 0..v {
-            let second = self.probabilities(s, PROMPT[1] as usize, a);
-            for b in 0..v {
-                let third = self.probabilities(s, a, b);
-                for c in 0..v {
-                    law[(a * v + b) * v + c] = first[a] * second[b] * third[c];
-                }
-            }
-        }
-        law
-    }
-}
+use build::Builder;
+pub use build::{bind, param};
+pub use table::{LOOKED_AT, PROMPT, Table, deviation};
 
 /// What is decoded how.
 #[derive(Clone)]
@@ -131,6 +23,8 @@ pub struct Run {
     pub draft_len: usize,
     /// Verified as proposals without distributions.
     pub one_hot: bool,
+    /// Every row is transformed where it is needed, as a decoder does; else the rows of all contexts once.
+    pub in_place: bool,
     pub rounds: usize,
     pub batch: usize,
     pub batches: usize,
@@ -148,64 +42,6 @@ pub struct Left {
     /// [batch, words]
     pub outcome: Vec<u32>,
     pub words: usize,
-}
-
-struct Builder {
-    plan: Plan,
-    device: Device,
-}
-
-impl Builder {
-    fn new(device: &Device) -> Self {
-        Self {
-            plan: Plan {
-                dtype: DType::F32,
-                steps: Vec::new(),
-                buffers: Vec::new(),
-                slots: Vec::new(),
-                inputs: Vec::new(),
-                outputs: Vec::new(),
-            },
-            device: device.clone(),
-        }
-    }
-
-    fn state(&mut self, name: &str, dtype: DType, len: usize) -> Arg {
-        self.plan.buffers.push(Buffer {
-            role: Role::State(name.into()),
-            dtype,
-            len,
-        });
-        Arg(self.plan.buffers.len() - 1)
-    }
-
-    fn push(&mut self, dispatch: Dispatch) {
-        self.plan.steps.push(Step {
-            dispatch,
-            op: "law",
-            scope: String::new(),
-        });
-    }
-
-    /// `sizes`: batch, rows, ahead, stride. `args`: table, history, start, base, p.
-    fn gather(&mut self, vocab: usize, slots: usize, sizes: [usize; 4], args: [Arg; 5]) {
-        let groups = (sizes[0] * sizes[1]).div_ceil(64);
-        let dispatch = Dispatch {
-            kernel: &GATHER,
-            variant: Variant::new(DType::F32).set("V", vocab).set("SLOTS", slots),
-            params: (sizes.iter().flat_map(|&s| (s as u32).to_le_bytes())).collect(),
-            args: args.to_vec(),
-            grid: fold_grid(groups as u64, self.device.caps()),
-            category: Category::Sample,
-            cost: Cost::default(),
-        };
-        self.push(dispatch);
-    }
-
-    fn load(self, store: &Store) -> Executable {
-        Executable::load_in(store, Arc::new(self.plan), &|_| unreachable!("no weights"))
-            .unwrap_or_else(|e| panic!("{e}"))
-    }
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -278,6 +114,7 @@ impl Run {
             settings: Settings::default(),
             draft_len,
             one_hot: false,
+            in_place: false,
             rounds: LOOKED_AT,
             batch: 50_000,
             batches: 4,
@@ -315,17 +152,55 @@ impl Run {
         let outcome = b.state("outcome", DType::U32, batch * words);
         let p = b.state("p", DType::F32, batch * (k + 1) * v);
         let q = b.state("q", DType::F32, batch * slots * v);
-        let p_table = b.state("p_table", DType::F32, v * v * v);
-        let q_table = b.state("q_table", DType::F32, v * v * v);
         let rows = |rows: usize, ahead: usize| [batch, rows, ahead, stride];
+        let (of_p, of_q) = if self.in_place {
+            ("p_table.logits", "q_table.logits")
+        } else {
+            ("p_table", "q_table")
+        };
+        let p_table = b.state(of_p, DType::F32, v * v * v);
+        let q_table = b.state(of_q, DType::F32, v * v * v);
+        let transforms =
+            |b: &mut Builder, n: usize, ahead: usize, from: Arg, start: Arg, to: Arg| {
+                let shape = transform::Shape {
+                    batch,
+                    rows: n,
+                    vocab: v,
+                    slots: if to == p { k + 1 } else { slots },
+                    ahead,
+                    stride,
+                    draft: to == q,
+                };
+                let binds = transform::Binds {
+                    logits: from,
+                    history,
+                    start,
+                    base: target,
+                    settings,
+                    fault,
+                    p: to,
+                };
+                b.push(transform::dispatch(shape, binds, caps));
+            };
         for step in 0..k {
             let ahead = if step == 0 { 2 } else { 1 };
-            b.gather(
-                v,
-                slots,
-                rows(1, ahead),
-                [q_table, history, draft, target, q],
-            );
+            if self.in_place {
+                let logits = b.state("draft_logits", DType::F32, batch * v);
+                b.gather(
+                    v,
+                    1,
+                    rows(1, ahead),
+                    [q_table, history, draft, target, logits],
+                );
+                transforms(&mut b, 1, ahead, logits, draft, q);
+            } else {
+                b.gather(
+                    v,
+                    slots,
+                    rows(1, ahead),
+                    [q_table, history, draft, target, q],
+                );
+            }
             let shape = draw::Shape {
                 batch,
                 vocab: v,
@@ -346,12 +221,20 @@ impl Run {
             let other = b.state("other_table", DType::F32, v * v * v);
             b.gather(v, slots, rows(k, 1), [other, history, target, target, q]);
         }
+        let to = if self.in_place {
+            b.state("target_logits", DType::F32, batch * (k + 1) * v)
+        } else {
+            p
+        };
         b.gather(
             v,
             k + 1,
             rows(k + 1, 1),
-            [p_table, history, target, target, p],
+            [p_table, history, target, target, to],
         );
+        if self.in_place {
+            transforms(&mut b, k + 1, 1, to, target, p);
+        }
         let shape = accept::Shape {
             batch,
             vocab: v,
@@ -423,38 +306,6 @@ impl Run {
         });
         counts
     }
-}
-
-/// χ² of `counts` against `law`, bins of fewer than 5 expected pooled, as a standard normal (Wilson and Hilferty): how
-/// many deviations above what such a law gives. Infinite where something came that cannot.
-pub fn deviation(counts: &[u64], law: &[f64]) -> f64 {
-    let n: u64 = counts.iter().sum();
-    let (mut pool, mut bins, mut chi) = ((0.0, 0.0), 0usize, 0.0);
-    let mut add = |expected: f64, found: f64| {
-        chi += (found - expected) * (found - expected) / expected;
-        bins += 1;
-    };
-    for (&found, &p) in counts.iter().zip(law) {
-        if p == 0.0 && found > 0 {
-            return f64::INFINITY;
-        }
-        let expected = p * n as f64;
-        if expected >= 5.0 {
-            add(expected, found as f64);
-        } else {
-            pool = (pool.0 + expected, pool.1 + found as f64);
-            if pool.0 >= 5.0 {
-                add(pool.0, pool.1);
-                pool = (0.0, 0.0);
-            }
-        }
-    }
-    if pool.0 > 0.5 {
-        add(pool.0, pool.1);
-    }
-    let df = (bins.max(2) - 1) as f64;
-    let spread = 2.0 / (9.0 * df);
-    ((chi / df).cbrt() - (1.0 - spread)) / spread.sqrt()
 }
 
 /// The adapters that the law is tested on, and how many batches of how many sequences on each.
