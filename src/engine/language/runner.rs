@@ -9,7 +9,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 /// Rows of the runs that fill caches, the most first. Fewer are left to runs of a single row.
-pub(super) const PREFILL: [usize; 2] = [16, 1];
+pub(super) const PREFILL: [usize; 4] = [512, 128, 16, 1];
 
 /// A model, one sequence of it, and its plans of kind `K`, each made when it is first needed.
 pub(super) struct Runner<K> {

@@ -6,5 +6,5 @@ pub mod combine;
 pub mod decode;
 pub mod flash;
 pub mod flash_coop;
-pub mod rotary;
 pub mod qkv;
+pub mod rotary;
