@@ -59,6 +59,7 @@ pub static KERNELS: &[&Kernel] = &[
     &attention::cascaded_group::KERNEL,
     &attention::combine::KERNEL,
     &attention::decode::KERNEL,
+    &attention::decode_coop::KERNEL,
     &attention::flash::KERNEL,
     &attention::flash_coop::KERNEL,
     &attention::rotary::KERNEL,

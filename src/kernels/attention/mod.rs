@@ -4,6 +4,7 @@ pub mod cached;
 pub mod cascaded_group;
 pub mod combine;
 pub mod decode;
+pub mod decode_coop;
 pub mod flash;
 pub mod flash_coop;
 pub mod qkv;
