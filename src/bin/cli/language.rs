@@ -251,10 +251,7 @@ impl Opened {
 pub fn announce(opened: &Opened) -> Result<()> {
     let name = |model: &Language| -> Result<String> {
         let millions = model.parameters()? as f64 / 1e6;
-        Ok(format!(
-            "{} ({millions:.1} M)",
-            model.files().path.display()
-        ))
+        Ok(format!("{} ({millions:.1} M)", model.name()))
     };
     let draft = match &opened.draft {
         Draft::None => "no draft".to_string(),

@@ -5,6 +5,7 @@ use super::plans;
 use super::session::{Drafting, Session};
 use crate::engine::profile::median;
 use crate::error::{Error, Result};
+use crate::models::language::Config;
 
 impl Session {
     /// Milliseconds of the target's run that verifies `proposals`, as the sequence stands: the median of `runs`. The
@@ -38,6 +39,50 @@ impl Session {
         self.rewind()?;
         let labels = plan.plan().steps.iter().map(|s| s.dispatch.label());
         Ok(labels.zip(times).collect())
+    }
+
+    /// Runs the last token once more and says which part of the model is the first whose values are not finite.
+    pub(super) fn blame(&mut self) -> Result<String> {
+        self.rewind()?;
+        let cached = self.target.cached(1);
+        let graph = (self.target.model)
+            .graph(&cached, |g, logits| g.output("head", logits))?
+            .with_scopes();
+        let exe = self.target.model.load(&self.target.store, &graph)?;
+        let values = exe.run(&[])?;
+        let names = exe.plan().outputs.iter().map(|p| &p.name);
+        let first = names
+            .zip(&values)
+            .find(|(_, t)| t.to_f32().iter().any(|v| !v.is_finite()));
+        Ok(match first {
+            Some((name, _)) => {
+                format!(": `{name}` is the first part of the model whose values are not")
+            }
+            None => ", but those of the last token alone are".into(),
+        })
+    }
+
+    /// The target's keys and values of `layer` that the sequence has: of each head its keys, then of each its values,
+    /// [positions, head_dim].
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there is no such layer.
+    pub fn cache(&self, layer: usize) -> Result<Vec<Vec<f32>>> {
+        let [heads, head_dim] = match self.target().config() {
+            Config::Decoder(c) => [c.kv_heads, c.head_dim],
+            Config::T5(c) => [c.heads, c.head_dim],
+        };
+        let name = format!("cache.{layer}");
+        let all = self.target.store.read(&name)?.to_f32();
+        let known = self
+            .known
+            .len()
+            .saturating_sub(1)
+            .min(self.target.room.capacity);
+        Ok(all
+            .chunks(all.len() / (2 * heads))
+            .map(|head| head[..known * head_dim].to_vec())
+            .collect())
     }
 
     /// Milliseconds in which the draft proposes one token; `None` where there is no model that drafts.
