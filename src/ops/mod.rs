@@ -10,6 +10,7 @@ mod depthwise_ffn;
 mod embedding;
 mod expand;
 mod gated;
+mod grad;
 mod head;
 mod linear;
 mod matmul;

@@ -53,6 +53,7 @@ impl Plan {
             uses: uses(graph),
             values: HashMap::new(),
             sums: HashMap::new(),
+            more: HashMap::new(),
             plan: Plan {
                 dtype: options.dtype,
                 steps: Vec::new(),
@@ -101,7 +102,7 @@ fn uses(graph: &Finished) -> Vec<usize> {
     for node in &graph.nodes {
         match &node.kind {
             Kind::Input(_) | Kind::Weight(_) | Kind::State(..) => {}
-            Kind::View(of, _) => uses[*of] += 1,
+            Kind::View(of, _) | Kind::More(of, ..) => uses[*of] += 1,
             Kind::Op(_, inputs) => inputs.iter().for_each(|&i| uses[i] += 1),
             Kind::Fused { inputs, .. } => inputs.iter().for_each(|&i| uses[i] += 1),
         }
@@ -129,6 +130,8 @@ struct Builder<'a> {
     values: HashMap<Id, Operand>,
     /// Sums of buffers that came in parts.
     sums: HashMap<Arg, Arg>,
+    /// Further results of ops.
+    more: HashMap<(Id, usize), Operand>,
     plan: Plan,
     /// The op and the scope that dispatches are pushed for.
     at: (&'static str, String),
@@ -189,6 +192,13 @@ impl Builder<'_> {
                 }
             }
             Kind::Op(op, inputs) => self.op(id, op, inputs)?,
+            Kind::More(of, which, _) => {
+                self.value(*of)?;
+                match self.more.get(&(*of, *which)) {
+                    Some(operand) => operand.clone(),
+                    None => return Err(Error::Plan(format!("value {of} has no result {which}"))),
+                }
+            }
             Kind::Fused {
                 op,
                 inputs,
@@ -291,6 +301,11 @@ impl Builder<'_> {
             shape: shape.clone(),
             ..layout
         };
+        let shapes: Vec<Vec<usize>> = (operands.iter()).map(|o| o.layout().shape.clone()).collect();
+        let shapes: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
+        let further: Vec<(Arg, Layout)> = (op.more(&shapes).into_iter())
+            .map(|(shape, dtype)| self.buffer(&shape, Role::Slot(usize::MAX), dtype))
+            .collect();
         self.at = (op.name(), scope);
         let mut lower = Lower {
             caps: self.caps,
@@ -299,14 +314,22 @@ impl Builder<'_> {
             weights: self.options.weights,
             inputs: operands,
             output,
+            more: further.iter().map(|f| f.0).collect(),
             in_parts: None,
             shape,
             memory: self,
         };
         let lowered = op.lower(&mut lower)?;
         let (arg, parts) = lower.in_parts.unwrap_or((output, 1));
+        let operands = std::mem::take(&mut lower.inputs);
+        if lowered {
+            for (which, (arg, layout)) in further.into_iter().enumerate() {
+                let operand = sum_of(arg, &layout);
+                self.more.insert((id, which), operand);
+            }
+        }
         if let (true, Some(i)) = (lowered, op.in_place()) {
-            return Ok(Some(lower.inputs[i].clone()));
+            return Ok(Some(operands[i].clone()));
         }
         if lowered {
             return Ok(Some(Operand::Buffer { arg, layout, parts }));
