@@ -3,8 +3,8 @@
 
 use crate::error::Result;
 use crate::graph::{Backward, Graph, Id, Kind, Lower, Op, Value, View, Weight};
-use crate::kernels::reduce::mean;
-use crate::tensor::Layout;
+use crate::kernels::reduce::{columns, mean};
+use crate::tensor::{DType, Layout};
 use std::collections::{HashMap, HashSet};
 
 /// A share of a value's gradient.
@@ -276,10 +276,14 @@ impl Op for Sum {
             shape[self.axis],
             shape[self.axis + 1..].iter().product(),
         ];
-        let binds = mean::Binds {
-            x: lower.contiguous(0)?,
-            y: lower.output,
-        };
+        let (x, y) = (lower.contiguous(0)?, lower.output);
+        if flat[0] == 1 && lower.dtype == DType::F32 {
+            let binds = columns::Binds { x, y };
+            let d = columns::dispatch([flat[1], flat[2]], 1.0, false, binds, lower.caps);
+            lower.memory.push(d);
+            return Ok(true);
+        }
+        let binds = mean::Binds { x, y };
         let d = mean::dispatch(lower.dtype, &Layout::contiguous(&flat), 1.0, binds, lower.caps);
         lower.memory.push(d);
         Ok(true)

@@ -21,6 +21,7 @@ mod qkv;
 mod sample;
 mod softmax;
 mod stem;
+mod train;
 mod unary;
 mod window;
 
@@ -34,6 +35,7 @@ pub use norm::Norm;
 pub use qkv::Qkv;
 pub use sample::Sampler;
 pub use stem::Stem;
+pub use train::Taught;
 
 use crate::error::{Error, Result};
 use crate::tensor::Layout;

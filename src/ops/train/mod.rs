@@ -1,0 +1,11 @@
+//! What models are trained with, beside the ops that they run with: layers over values that change, in f32, the
+//! gradients of others, losses and optimisers.
+
+mod dense;
+mod gated;
+mod loss;
+mod norm;
+
+pub use loss::Taught;
+pub(super) use gated::back as gated_back;
+pub(super) use norm::back as rms_norm_back;
