@@ -35,7 +35,7 @@ pub use norm::Norm;
 pub use qkv::Qkv;
 pub use sample::Sampler;
 pub use stem::Stem;
-pub use train::Taught;
+pub use train::{Causal, Taught};
 
 use crate::error::{Error, Result};
 use crate::tensor::Layout;

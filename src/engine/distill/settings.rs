@@ -16,7 +16,7 @@ pub enum Schedule {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Optimizer {
     /// AdamW (arXiv 1711.05101): decoupled weight decay, moments corrected for their start at zero.
-    AdamW { betas: [f32; 2], eps: f32 },
+    AdamW { betas: [f64; 2], eps: f32 },
     /// With momentum, none where 0.
     Sgd { momentum: f32 },
 }

@@ -118,6 +118,14 @@ impl Language {
         &self.options
     }
 
+    /// The layers of one that has Llama's.
+    pub(in crate::engine) fn llama(&self) -> Option<&Llama> {
+        match &self.layers {
+            Layers::Llama(llama) => Some(llama),
+            Layers::T5(_) => None,
+        }
+    }
+
     /// Whether it reads its prompt with an encoder.
     pub fn has_encoder(&self) -> bool {
         matches!(self.layers, Layers::T5(_))
