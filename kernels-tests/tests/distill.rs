@@ -1,7 +1,7 @@
 //! Distillation against torch in float64: losses, gradients, and what three steps of AdamW make of a small Llama.
 
 use cascadia::device::Device;
-use cascadia::engine::distill::{Batch, Loss, Optimizer, Recorded, Settings, Trainer};
+use cascadia::engine::distill::{Batch, Loss, Optimizer, Recorded, Settings, Texts, Trainer};
 use cascadia::engine::language::{Language, Scorer};
 use cascadia::graph::Weight;
 use cascadia::io::{LanguageFiles, save};
@@ -96,6 +96,7 @@ fn taught(pair: &Pair, rows: &[u32]) -> Batch {
         tokens: pair.tokens.clone(),
         rows: rows.to_vec(),
         probs: probs.collect(),
+        labels: None,
     }
 }
 
@@ -294,7 +295,7 @@ fn a_saved_draft_is_the_trained_one() {
         for (row, label) in [7, 70, 170].into_iter().enumerate() {
             probs[row * 512 + label] = 1.0;
         }
-        let batch = Batch { len: 10, tokens, rows: vec![3, 9, 14], probs };
+        let batch = Batch { len: 10, tokens, rows: vec![3, 9, 14], probs, labels: None };
         let loss = |step: cascadia::Result<cascadia::engine::distill::Step>| step.unwrap_or_else(|e| fails(e)).loss;
         let losses: Vec<f64> = (0..2).map(|_| loss(trainer.step(std::slice::from_ref(&batch)))).collect();
         trainer.save(&to, &BTreeMap::new()).unwrap_or_else(|e| fails(e));
@@ -349,4 +350,58 @@ fn recorded_rows_that_cannot_be_are_refused_in_one_line() {
         assert!(message.contains(says) && !message.contains('\n'), "{says}: {message}");
     }
     std::fs::remove_dir_all(&folder).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn a_suspended_training_goes_on_as_if_it_never_stopped() {
+    let device = one();
+    let pair = pair(&device);
+    let batch = taught(&pair, &[4, 9]);
+    let path = std::env::temp_dir().join(format!("cascadia-state-{}", std::process::id()));
+    let new = |optimizer| {
+        let settings = Settings {
+            optimizer,
+            ..settings(Loss::ForwardKl)
+        };
+        Trainer::new(&pair.draft, settings).unwrap_or_else(|e| panic!("{e}"))
+    };
+    let step = |t: &mut Trainer| t.step(std::slice::from_ref(&batch)).unwrap_or_else(|e| panic!("{e}"));
+    let mut trainer = new(Optimizer::default());
+    step(&mut trainer);
+    step(&mut trainer);
+    trainer.suspend(&path).unwrap_or_else(|e| panic!("{e}"));
+    let mut other = new(Optimizer::default());
+    other.resume(&path).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(other.steps(), 2);
+    for _ in 0..2 {
+        assert_eq!(step(&mut trainer), step(&mut other));
+    }
+    let weights = |t: &Trainer| t.export().unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(weights(&trainer), weights(&other));
+    let refused = new(Optimizer::Sgd { momentum: 0.5 }).resume(&path);
+    assert!(refused.is_err_and(|e| e.to_string().contains("velocity")));
+    std::fs::remove_file(&path).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn texts_teach_what_follows_a_prompt_alone() {
+    let device = one();
+    let pair = pair(&device);
+    let mut texts = Texts::new(&pair.target, 12, 1.0).unwrap_or_else(|e| panic!("{e}"));
+    texts.push_text(&pair.tokens[..17]);
+    texts.push_answered(&pair.tokens[..5], &pair.tokens[5..9]);
+    texts.push_prompt(&pair.tokens[..6], 3, 1).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(texts.sequences(), 4);
+    let batch = texts.batch([1, 2], true).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(batch.rows, [0, 1, 2, 3, 16, 17, 18, 19]);
+    assert_eq!(batch.labels.as_deref(), Some(&[&pair.tokens[13..17], &pair.tokens[5..9]].concat()[..]));
+    batch.check(512, false).unwrap_or_else(|e| panic!("{e}"));
+    // A text's rows do not see the prompt of another.
+    let known = taught(&pair, &[4, 5, 6, 7]);
+    for (a, b) in batch.probs[4 * 512..].iter().zip(&known.probs) {
+        assert!((a - b).abs() < 1e-5, "{a} {b}");
+    }
+    let answered = texts.batch([3], false).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(answered.rows, [5, 6, 7]);
+    assert!(answered.probs.is_empty());
 }

@@ -14,8 +14,11 @@ pub struct Batch {
     pub tokens: Vec<u32>,
     /// The rows, sequence · len + position, whose logits predict what is learned. Each at most once.
     pub rows: Vec<u32>,
-    /// f32 [rows, vocabulary]: the target's probabilities.
+    /// f32 [rows, vocabulary]: the target's probabilities; may be empty where there are labels and the loss is
+    /// cross-entropy.
     pub probs: Vec<f32>,
+    /// The tokens that cross-entropy takes for true; what the target holds likeliest where `None`.
+    pub labels: Option<Vec<u32>>,
 }
 
 impl Batch {
@@ -24,8 +27,8 @@ impl Batch {
     }
 
     /// # Errors
-    /// [`Error::Usage`] where it does not fit together or is beyond a `vocab`.
-    pub fn check(&self, vocab: usize) -> Result<()> {
+    /// [`Error::Usage`] where it does not fit together or is beyond a `vocab`. `hard`: labels will do.
+    pub fn check(&self, vocab: usize, hard: bool) -> Result<()> {
         let refuse = |message: String| Err(Error::Usage(message));
         if self.rows.is_empty() || self.len == 0 || !self.tokens.len().is_multiple_of(self.len) {
             return refuse(format!(
@@ -43,6 +46,17 @@ impl Batch {
                 "row {row} is beyond the {} tokens of the batch",
                 self.tokens.len()
             ));
+        }
+        let labels = self.labels.as_deref();
+        if let Some(labels) = labels.filter(|l| l.len() != self.rows.len()) {
+            return refuse(format!(
+                "{} labels for {} rows",
+                labels.len(),
+                self.rows.len()
+            ));
+        }
+        if hard && labels.is_some() {
+            return Ok(());
         }
         if self.probs.len() != self.rows.len() * vocab {
             return refuse(format!(

@@ -3,9 +3,11 @@
 mod batch;
 mod export;
 mod settings;
+mod texts;
 mod trainer;
 
 pub use crate::kernels::loss::distill::Loss;
 pub use batch::{Batch, Recorded};
 pub use settings::{Optimizer, Schedule, Settings};
+pub use texts::Texts;
 pub use trainer::{Step, Trainer};

@@ -21,6 +21,21 @@ pub enum Optimizer {
     Sgd { momentum: f32 },
 }
 
+/// What AdamW keeps of past gradients, and what gradient descent with momentum does.
+pub(super) const MEAN: &str = "mean";
+pub(super) const SQUARE: &str = "square";
+pub(super) const VELOCITY: &str = "velocity";
+
+impl Optimizer {
+    /// What it keeps of past gradients.
+    pub(super) fn keeps(&self) -> &'static [&'static str] {
+        match self {
+            Self::AdamW { .. } => &[MEAN, SQUARE],
+            Self::Sgd { .. } => &[VELOCITY],
+        }
+    }
+}
+
 impl Default for Optimizer {
     fn default() -> Self {
         Self::AdamW {

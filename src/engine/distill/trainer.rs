@@ -2,7 +2,7 @@
 //! gathered of gradients stay on the device.
 
 use super::batch::Batch;
-use super::settings::{Optimizer, Settings};
+use super::settings::{MEAN, Optimizer, SQUARE, Settings, VELOCITY};
 use crate::device::{Executable, Store};
 use crate::engine::language::Language;
 use crate::error::{Error, Result};
@@ -62,10 +62,10 @@ pub struct Trainer {
     settings: Settings,
     pub(super) store: Store,
     plans: HashMap<(Shape, Then), Executable>,
-    steps: u64,
-    rejected: u64,
+    pub(super) steps: u64,
+    pub(super) rejected: u64,
     /// The mean norm of the last steps, each one weighing a tenth.
-    norm: Option<f64>,
+    pub(super) norm: Option<f64>,
 }
 
 impl Trainer {
@@ -84,6 +84,9 @@ impl Trainer {
             let values = weight.values(&read)?;
             store.make(&weight.name, DType::F32, values.len())?;
             store.write(&weight.name, 0, bytemuck::cast_slice(&values))?;
+            for kept in settings.optimizer.keeps() {
+                store.make(&moment(kept, &weight.name), DType::F32, values.len())?;
+            }
         }
         store.make("control", DType::F32, CONTROL)?;
         let start = control(0, settings.lr);
@@ -132,7 +135,7 @@ impl Trainer {
         };
         let vocab = self.model.config().vocab();
         for batch in batches {
-            batch.check(vocab)?;
+            batch.check(vocab, self.settings.loss == Loss::CrossEntropy)?;
         }
         let rate = self.settings.rate(self.steps);
         let limit = match self.norm.filter(|_| self.steps >= SETTLED) {
@@ -172,7 +175,8 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`].
     pub fn gradients(&mut self, batch: &Batch) -> Result<(f64, Vec<Vec<f32>>)> {
-        batch.check(self.model.config().vocab())?;
+        let hard = self.settings.loss == Loss::CrossEntropy;
+        batch.check(self.model.config().vocab(), hard)?;
         let loss = self.run(batch, Then::Keep)?;
         let names = llama(&self.model)?.weights();
         let read = |w: &&Weight| Ok(self.store.read(&kept(w))?.to_f32());
@@ -189,6 +193,12 @@ impl Trainer {
         (all.into_iter())
             .map(|w| Ok((w.clone(), self.store.read(&w.name)?.to_f32())))
             .collect()
+    }
+
+    /// The names of all weights.
+    pub(super) fn names(&self) -> Result<Vec<String>> {
+        let all = llama(&self.model)?.weights();
+        Ok(all.into_iter().map(|w| w.name.clone()).collect())
     }
 
     /// Runs one plan; its loss.
@@ -220,7 +230,8 @@ impl Trainer {
         self.store.write(&name("rows"), 0, &rows)?;
         self.store.write(&name("marks"), 0, &marks)?;
         if self.settings.loss == Loss::CrossEntropy {
-            let labels: Vec<u32> = batch.probs.chunks(vocab).map(likeliest).collect();
+            let likeliest = || batch.probs.chunks(vocab).map(likeliest).collect();
+            let labels: Vec<u32> = batch.labels.clone().unwrap_or_else(likeliest);
             self.store.write(&name("labels"), 0, &labels)?;
         } else {
             let probs = bytemuck::cast_slice(&batch.probs);
@@ -300,7 +311,7 @@ impl Trainer {
         let control = g.clip(grads, self.settings.clip);
         let weight_decay = self.settings.weight_decay;
         let change = |(w, grad): (&&Weight, &Value<'g>)| {
-            let moment = |of: &str| g.state(format!("{of} {}", w.name), &w.shape, DType::F32);
+            let moment = |of: &str| g.state(moment(of, &w.name), &w.shape, DType::F32);
             let value = trained(g, w);
             match self.settings.optimizer {
                 Optimizer::AdamW { betas, eps } => {
@@ -309,11 +320,11 @@ impl Trainer {
                         eps,
                         weight_decay,
                     };
-                    let moments = [moment("mean"), moment("square")];
+                    let moments = [moment(MEAN), moment(SQUARE)];
                     value.adamw(*grad, moments, control, settings)
                 }
                 Optimizer::Sgd { momentum } => {
-                    value.sgd(*grad, moment("velocity"), control, momentum, weight_decay)
+                    value.sgd(*grad, moment(VELOCITY), control, momentum, weight_decay)
                 }
             }
         };
@@ -325,6 +336,11 @@ impl Shape {
     fn name(&self, what: &str) -> String {
         format!("{what} {}x{} {}", self.sequences, self.len, self.rows)
     }
+}
+
+/// The state of what is kept of a weight's past gradients.
+pub(super) fn moment(of: &str, weight: &str) -> String {
+    format!("{of} {weight}")
 }
 
 /// The state in which a weight's gradients are gathered.
