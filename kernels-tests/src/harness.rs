@@ -125,7 +125,9 @@ fn stored<R: Real>(case: &Case) -> Vec<Vec<R>> {
     (case.arrays.iter())
         .map(|a| match a {
             Array::Elem(v) => v.iter().map(|&v| R::of(f64::from(round(v)))).collect(),
-            Array::F32(v) => v.iter().map(|&v| R::of(f64::from(v))).collect(),
+            Array::F32(v) | Array::ChangedF32(v) => {
+                v.iter().map(|&v| R::of(f64::from(v))).collect()
+            }
             _ => Vec::new(),
         })
         .collect()
