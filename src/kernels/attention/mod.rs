@@ -2,8 +2,14 @@
 
 pub mod cached;
 pub mod cascaded_group;
+pub mod causal;
+pub mod causal_bwd_dkv;
+pub mod causal_bwd_dq;
+pub mod causal_fwd;
+pub mod causal_stats;
 pub mod combine;
 pub mod decode;
 pub mod flash;
 pub mod flash_coop;
 pub mod rotary;
+pub mod turn;
