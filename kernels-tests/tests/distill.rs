@@ -106,7 +106,10 @@ fn published(all: Vec<(Weight, Vec<f32>)>) -> HashMap<String, Vec<f64>> {
     for (weight, values) in all {
         let parts = (weight.published(&values)).unwrap_or_else(|e| panic!("{e}"));
         for (source, part) in weight.sources.iter().zip(parts) {
-            out.insert(source.name.clone(), part.into_iter().map(f64::from).collect());
+            out.insert(
+                source.name.clone(),
+                part.into_iter().map(f64::from).collect(),
+            );
         }
     }
     out
@@ -159,7 +162,10 @@ fn three_steps_are_those_of_torch() {
                 "{} {name}: losses {of_losses:.1e}, gradients {of_grads:.1e}, parameters {of_params:.1e}",
                 device.name()
             );
-            assert!(of_losses < 1e-4, "{name}: losses are off by {of_losses:.1e}");
+            assert!(
+                of_losses < 1e-4,
+                "{name}: losses are off by {of_losses:.1e}"
+            );
         }
     }
 }
@@ -180,7 +186,8 @@ fn gathered_gradients_are_those_of_one_batch() {
         ..settings(Loss::ForwardKl)
     };
     let trained = |batches: &[&[u32]]| {
-        let mut trainer = Trainer::new(&pair.draft, settings.clone()).unwrap_or_else(|e| panic!("{e}"));
+        let mut trainer =
+            Trainer::new(&pair.draft, settings.clone()).unwrap_or_else(|e| panic!("{e}"));
         let batches: Vec<Batch> = batches.iter().map(|rows| taught(&pair, rows)).collect();
         let steps: Vec<_> = (0..3)
             .map(|_| trainer.step(&batches).unwrap_or_else(|e| panic!("{e}")))
@@ -213,9 +220,15 @@ fn all_losses_fall_on_a_batch_that_is_repeated_and_are_flat_at_the_target() {
         Loss::Tv,
         Loss::CrossEntropy,
     ] {
-        let mut trainer = Trainer::new(&pair.draft, settings(loss)).unwrap_or_else(|e| panic!("{e}"));
+        let mut trainer =
+            Trainer::new(&pair.draft, settings(loss)).unwrap_or_else(|e| panic!("{e}"));
         let losses: Vec<f64> = (0..5)
-            .map(|_| trainer.step(std::slice::from_ref(&batch)).unwrap_or_else(|e| panic!("{e}")).loss)
+            .map(|_| {
+                trainer
+                    .step(std::slice::from_ref(&batch))
+                    .unwrap_or_else(|e| panic!("{e}"))
+                    .loss
+            })
             .collect();
         assert!(losses.is_sorted_by(|a, b| a > b), "{loss:?}: {losses:?}");
         assert!(losses.iter().all(|&l| l > 0.0), "{loss:?}: {losses:?}");
@@ -225,8 +238,16 @@ fn all_losses_fall_on_a_batch_that_is_repeated_and_are_flat_at_the_target() {
         // The target taught by itself.
         let mut same = Trainer::new(&pair.target, settings(loss)).unwrap_or_else(|e| panic!("{e}"));
         let (value, grads) = same.gradients(&batch).unwrap_or_else(|e| panic!("{e}"));
-        let norm = grads.iter().flatten().map(|g| f64::from(g * g)).sum::<f64>().sqrt();
-        assert!(value.abs() < 1e-5 && norm < 1e-3, "{loss:?}: {value:.1e} {norm:.1e}");
+        let norm = grads
+            .iter()
+            .flatten()
+            .map(|g| f64::from(g * g))
+            .sum::<f64>()
+            .sqrt();
+        assert!(
+            value.abs() < 1e-5 && norm < 1e-3,
+            "{loss:?}: {value:.1e} {norm:.1e}"
+        );
     }
 }
 
@@ -237,9 +258,12 @@ fn a_step_that_is_no_number_changes_nothing() {
     let fine = taught(&pair, &[4, 9]);
     let mut broken = fine.clone();
     broken.probs[700] = f32::NAN;
-    let mut trainer = Trainer::new(&pair.draft, settings(Loss::ForwardKl)).unwrap_or_else(|e| panic!("{e}"));
+    let mut trainer =
+        Trainer::new(&pair.draft, settings(Loss::ForwardKl)).unwrap_or_else(|e| panic!("{e}"));
     let step = |trainer: &mut Trainer, batch: &Batch| {
-        trainer.step(std::slice::from_ref(batch)).unwrap_or_else(|e| panic!("{e}"))
+        trainer
+            .step(std::slice::from_ref(batch))
+            .unwrap_or_else(|e| panic!("{e}"))
     };
     assert!(step(&mut trainer, &fine).applied);
     let before = trainer.export().unwrap_or_else(|e| panic!("{e}"));
@@ -279,35 +303,78 @@ fn a_saved_draft_is_the_trained_one() {
         stored(reference, name, &from);
         let files = LanguageFiles::open(&from).unwrap_or_else(|e| fails(e));
         let options = Options::new(DType::F32);
-        let open = |files| Arc::new(Language::open(&device, Arc::new(files), &options).unwrap_or_else(|e| fails(e)));
+        let open = |files| {
+            Arc::new(
+                Language::open(&device, Arc::new(files), &options).unwrap_or_else(|e| fails(e)),
+            )
+        };
         let draft = open(files);
-        let mut trainer = Trainer::new(&draft, settings(Loss::ForwardKl)).unwrap_or_else(|e| fails(e));
-        trainer.save(&to, &BTreeMap::new()).unwrap_or_else(|e| fails(e));
-        let names = |of: &Language| -> Vec<String> { of.files().weights.names().into_iter().map(String::from).collect() };
+        let mut trainer =
+            Trainer::new(&draft, settings(Loss::ForwardKl)).unwrap_or_else(|e| fails(e));
+        trainer
+            .save(&to, &BTreeMap::new())
+            .unwrap_or_else(|e| fails(e));
+        let names = |of: &Language| -> Vec<String> {
+            of.files()
+                .unwrap_or_else(|| panic!("files"))
+                .weights
+                .names()
+                .into_iter()
+                .map(String::from)
+                .collect()
+        };
         let again = open(LanguageFiles::open(&to).unwrap_or_else(|e| fails(e)));
         assert_eq!(names(&draft), names(&again));
-        let values = |of: &Language, name: &str| of.files().weights.values(name).unwrap_or_else(|e| fails(e)).to_f32();
+        let values = |of: &Language, name: &str| {
+            of.files()
+                .unwrap_or_else(|| panic!("files"))
+                .weights
+                .values(name)
+                .unwrap_or_else(|e| fails(e))
+                .to_f32()
+        };
         for name in names(&draft) {
             assert_eq!(values(&draft, &name), values(&again, &name), "{name}");
         }
-        let tokens: Vec<u32> = weights::token_ids(2, 10, 512, 3).iter().map(|&t| t as u32).collect();
+        let tokens: Vec<u32> = weights::token_ids(2, 10, 512, 3)
+            .iter()
+            .map(|&t| t as u32)
+            .collect();
         let mut probs = vec![0.0; 3 * 512];
         for (row, label) in [7, 70, 170].into_iter().enumerate() {
             probs[row * 512 + label] = 1.0;
         }
-        let batch = Batch { len: 10, tokens, rows: vec![3, 9, 14], probs, labels: None };
-        let loss = |step: cascadia::Result<cascadia::engine::distill::Step>| step.unwrap_or_else(|e| fails(e)).loss;
-        let losses: Vec<f64> = (0..2).map(|_| loss(trainer.step(std::slice::from_ref(&batch)))).collect();
-        trainer.save(&to, &BTreeMap::new()).unwrap_or_else(|e| fails(e));
+        let batch = Batch {
+            len: 10,
+            tokens,
+            rows: vec![3, 9, 14],
+            probs,
+            labels: None,
+        };
+        let loss = |step: cascadia::Result<cascadia::engine::distill::Step>| {
+            step.unwrap_or_else(|e| fails(e)).loss
+        };
+        let losses: Vec<f64> = (0..2)
+            .map(|_| loss(trainer.step(std::slice::from_ref(&batch))))
+            .collect();
+        trainer
+            .save(&to, &BTreeMap::new())
+            .unwrap_or_else(|e| fails(e));
         let again = open(LanguageFiles::open(&to).unwrap_or_else(|e| fails(e)));
-        let mut other = Trainer::new(&again, settings(Loss::ForwardKl)).unwrap_or_else(|e| fails(e));
+        let mut other =
+            Trainer::new(&again, settings(Loss::ForwardKl)).unwrap_or_else(|e| fails(e));
         let resumed = loss(other.step(std::slice::from_ref(&batch)));
         let went_on = loss(trainer.step(std::slice::from_ref(&batch)));
         assert_eq!(resumed, went_on, "{name}");
-        assert!(went_on < losses[1] && losses[1] < losses[0], "{losses:?} {went_on}");
+        assert!(
+            went_on < losses[1] && losses[1] < losses[0],
+            "{losses:?} {went_on}"
+        );
         // What serves it says the same: the loss is the mean surprise by what is served.
         let mut scorer = Scorer::new(&again, 64).unwrap_or_else(|e| fails(e));
-        let logits = (scorer.logits(&batch.tokens[10..])).unwrap_or_else(|e| fails(e)).to_f32();
+        let logits = (scorer.logits(&batch.tokens[10..]))
+            .unwrap_or_else(|e| fails(e))
+            .to_f32();
         let row = &logits[4 * 512..5 * 512];
         assert!(row.iter().all(|v| v.is_finite()));
         assert!(to.join("tokenizer.json").exists());
@@ -324,12 +391,16 @@ fn recorded_rows_that_cannot_be_are_refused_in_one_line() {
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         Tensor::new(DType::I64, shape, bytes).unwrap_or_else(|e| panic!("{e}"))
     };
-    let probs = |first: f32| Tensor::from_f32(&[1, 2, 4], &[first, 0.5, 0.0, 0.0, 0.25, 0.25, 0.25, 0.25]);
+    let probs =
+        |first: f32| Tensor::from_f32(&[1, 2, 4], &[first, 0.5, 0.0, 0.0, 0.25, 0.25, 0.25, 0.25]);
     let try_with = |tokens: &[i64], positions: &[i64], first: f32, vocab: usize| {
         let tensors = [
             ("tokens".to_string(), whole(&[1, 3], tokens)),
             ("positions".to_string(), whole(&[1, 2], positions)),
-            ("target_probs".to_string(), probs(first).unwrap_or_else(|e| panic!("{e}"))),
+            (
+                "target_probs".to_string(),
+                probs(first).unwrap_or_else(|e| panic!("{e}")),
+            ),
         ];
         save(&path, &tensors, None).unwrap_or_else(|e| panic!("{e}"));
         Recorded::open(&path, vocab).map_err(|e| e.to_string())
@@ -342,12 +413,21 @@ fn recorded_rows_that_cannot_be_are_refused_in_one_line() {
         (try_with(&[1, -2, 3], &[0, 2], 0.5, 4), "`tokens` holds -2"),
         (try_with(&[1, 2, 3], &[0, 3], 0.5, 4), "`positions` holds 3"),
         (try_with(&[1, 2, 3], &[2, 2], 0.5, 4), "more than once"),
-        (try_with(&[1, 2, 3], &[0, 2], f32::NAN, 4), "row 0 of target_probs"),
-        (try_with(&[1, 2, 3], &[0, 2], 0.9, 4), "row 0 of target_probs"),
+        (
+            try_with(&[1, 2, 3], &[0, 2], f32::NAN, 4),
+            "row 0 of target_probs",
+        ),
+        (
+            try_with(&[1, 2, 3], &[0, 2], 0.9, 4),
+            "row 0 of target_probs",
+        ),
         (try_with(&[1, 2, 3], &[0, 2], 0.5, 5), "vocabulary has 5"),
     ] {
         let message = result.err().unwrap_or_default();
-        assert!(message.contains(says) && !message.contains('\n'), "{says}: {message}");
+        assert!(
+            message.contains(says) && !message.contains('\n'),
+            "{says}: {message}"
+        );
     }
     std::fs::remove_dir_all(&folder).unwrap_or_else(|e| panic!("{e}"));
 }
@@ -365,7 +445,10 @@ fn a_suspended_training_goes_on_as_if_it_never_stopped() {
         };
         Trainer::new(&pair.draft, settings).unwrap_or_else(|e| panic!("{e}"))
     };
-    let step = |t: &mut Trainer| t.step(std::slice::from_ref(&batch)).unwrap_or_else(|e| panic!("{e}"));
+    let step = |t: &mut Trainer| {
+        t.step(std::slice::from_ref(&batch))
+            .unwrap_or_else(|e| panic!("{e}"))
+    };
     let mut trainer = new(Optimizer::default());
     step(&mut trainer);
     step(&mut trainer);
@@ -390,11 +473,16 @@ fn texts_teach_what_follows_a_prompt_alone() {
     let mut texts = Texts::new(&pair.target, 12, 1.0).unwrap_or_else(|e| panic!("{e}"));
     texts.push_text(&pair.tokens[..17]);
     texts.push_answered(&pair.tokens[..5], &pair.tokens[5..9]);
-    texts.push_prompt(&pair.tokens[..6], 3, 1).unwrap_or_else(|e| panic!("{e}"));
+    texts
+        .push_prompt(&pair.tokens[..6], 3, 1)
+        .unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(texts.sequences(), 4);
     let batch = texts.batch([1, 2], true).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(batch.rows, [0, 1, 2, 3, 16, 17, 18, 19]);
-    assert_eq!(batch.labels.as_deref(), Some(&[&pair.tokens[13..17], &pair.tokens[5..9]].concat()[..]));
+    assert_eq!(
+        batch.labels.as_deref(),
+        Some(&[&pair.tokens[13..17], &pair.tokens[5..9]].concat()[..])
+    );
     batch.check(512, false).unwrap_or_else(|e| panic!("{e}"));
     // A text's rows do not see the prompt of another.
     let known = taught(&pair, &[4, 5, 6, 7]);

@@ -40,9 +40,20 @@ fn on_device(device: &Device, case: &Case, inputs: &[Vec<f32>], weights: &[f32])
     let weights = weights.to_vec();
     let seed = Weight::made("seed", &y.shape(), Vec::new(), move |_| weights.clone());
     g.output("y", y);
-    for (i, grad) in (g.grad_from(&[(y, g.weight(&seed))], &values)).iter().enumerate() {
-        g.output(format_args!("dx{i}"), *grad * g.weight(&Weight::made(
-            format!("one {i}"), &vec![1; grad.shape().len()], Vec::new(), |_| vec![1.0])));
+    for (i, grad) in (g.grad_from(&[(y, g.weight(&seed))], &values))
+        .iter()
+        .enumerate()
+    {
+        g.output(
+            format_args!("dx{i}"),
+            *grad
+                * g.weight(&Weight::made(
+                    format!("one {i}"),
+                    &vec![1; grad.shape().len()],
+                    Vec::new(),
+                    |_| vec![1.0],
+                )),
+        );
     }
     let graph = g.finish().unwrap_or_else(|e| panic!("{}: {e}", case.name));
     let plan = Plan::new(&graph, device.caps(), &Options::new(DType::F32));
@@ -89,7 +100,11 @@ fn check(case: &Case) {
         .collect();
     for device in devices() {
         let out = on_device(&device, case, &inputs, &weights);
-        for (k, (found, truth)) in out.iter().zip(std::iter::once(&y).chain(&truth)).enumerate() {
+        for (k, (found, truth)) in out
+            .iter()
+            .zip(std::iter::once(&y).chain(&truth))
+            .enumerate()
+        {
             let found: Vec<f64> = found.to_f32().into_iter().map(f64::from).collect();
             assert_eq!(found.len(), truth.len(), "{}", case.name);
             let error = relative_l2(&found, truth);
@@ -229,7 +244,13 @@ fn elementwise_functions() {
             name: act.name(),
             shapes: &[&[7, 22]],
             device: &|x| x[0].gated(act),
-            host: &|x| x[0].as_chunks::<2>().0.iter().map(|p| f(p[0]) * p[1]).collect(),
+            host: &|x| {
+                x[0].as_chunks::<2>()
+                    .0
+                    .iter()
+                    .map(|p| f(p[0]) * p[1])
+                    .collect()
+            },
         });
     }
 }
@@ -264,7 +285,9 @@ fn norms_and_products() {
         device: &|x| x[0].dense(x[1], Some(x[2])),
         host: &|x| {
             let y = product(&x[0], &x[1], 20);
-            (y.iter().enumerate()).map(|(i, y)| y + x[2][i % 13]).collect()
+            (y.iter().enumerate())
+                .map(|(i, y)| y + x[2][i % 13])
+                .collect()
         },
     });
     // The gradient of a gradient's products, whose operands are turned in every way.

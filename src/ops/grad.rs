@@ -284,7 +284,13 @@ impl Op for Sum {
             return Ok(true);
         }
         let binds = mean::Binds { x, y };
-        let d = mean::dispatch(lower.dtype, &Layout::contiguous(&flat), 1.0, binds, lower.caps);
+        let d = mean::dispatch(
+            lower.dtype,
+            &Layout::contiguous(&flat),
+            1.0,
+            binds,
+            lower.caps,
+        );
         lower.memory.push(d);
         Ok(true)
     }

@@ -122,7 +122,10 @@ impl Recorded {
                 .ok_or_else(|| fault(format!("`{name}` must hold whole numbers (int64)")))?;
             let fits = |&v: &i64| (0..below as i64).contains(&v);
             match values.iter().find(|v| !fits(v)) {
-                Some(v) => Err(fault(format!("`{name}` holds {v}; expected 0 to {}", below - 1))),
+                Some(v) => Err(fault(format!(
+                    "`{name}` holds {v}; expected 0 to {}",
+                    below - 1
+                ))),
                 None => Ok(values.into_iter().map(|v| v as u32).collect()),
             }
         };

@@ -33,9 +33,14 @@ impl Trainer {
     /// # Errors
     /// [`Error::Io`] and [`Error::File`] where the operating system refuses; what was there stays then.
     pub fn save(&self, folder: &Path, lineage: &BTreeMap<String, String>) -> Result<()> {
+        let Some(files) = self.model().files() else {
+            return Err(Error::Usage(
+                "a model of noise has no folder to be like".into(),
+            ));
+        };
         let tensors = self.export()?;
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        for (name, bytes) in self.model().files().companions()? {
+        for (name, bytes) in files.companions()? {
             write_atomically(&folder.join(name), |file| file.write_all(&bytes))?;
         }
         let mut metadata = lineage.clone();
@@ -71,9 +76,14 @@ impl Trainer {
         let number = |key: &str| -> Result<f64> {
             let text = file.metadata().get(key);
             let number = text.and_then(|t| t.parse().ok());
-            number.filter(|n: &f64| n.is_finite() && *n >= 0.0).ok_or_else(|| {
-                Error::file(path, format!("says no `{key}`: it is not a training's state"))
-            })
+            number
+                .filter(|n: &f64| n.is_finite() && *n >= 0.0)
+                .ok_or_else(|| {
+                    Error::file(
+                        path,
+                        format!("says no `{key}`: it is not a training's state"),
+                    )
+                })
         };
         let (steps, rejected, norm) = (number("steps")?, number("rejected")?, number("norm")?);
         let mut all = Vec::new();
@@ -83,7 +93,10 @@ impl Trainer {
             if values.len() != have {
                 return Err(Error::file(
                     path,
-                    format!("`{name}` has {} elements, the draft's has {have}", values.len()),
+                    format!(
+                        "`{name}` has {} elements, the draft's has {have}",
+                        values.len()
+                    ),
                 ));
             }
             all.push((name, values));

@@ -84,7 +84,9 @@ impl Settings {
     /// [`Error::Usage`] where a number cannot be.
     pub fn check(&self) -> Result<()> {
         let refuse = |what: &str, found: f32, expected: &str| {
-            Err(Error::Usage(format!("{what} is {found}; expected {expected}")))
+            Err(Error::Usage(format!(
+                "{what} is {found}; expected {expected}"
+            )))
         };
         let positive = |v: f32| v.is_finite() && v > 0.0;
         let some = |v: f32| v.is_finite() && v >= 0.0;
@@ -92,7 +94,11 @@ impl Settings {
             return refuse("the learning rate", self.lr, "a number of at least 0");
         }
         if !some(self.weight_decay) {
-            return refuse("the weight decay", self.weight_decay, "a number of at least 0");
+            return refuse(
+                "the weight decay",
+                self.weight_decay,
+                "a number of at least 0",
+            );
         }
         if !positive(self.temperature) {
             return refuse("the temperature", self.temperature, "a number above 0");
@@ -149,11 +155,26 @@ mod tests {
         let fine = Settings::default();
         assert!(fine.check().is_ok());
         for bad in [
-            Settings { lr: f32::NAN, ..fine.clone() },
-            Settings { weight_decay: -1.0, ..fine.clone() },
-            Settings { temperature: 0.0, ..fine.clone() },
-            Settings { clip: Some(0.0), ..fine.clone() },
-            Settings { loss: Loss::Jsd { beta: 1.0 }, ..fine.clone() },
+            Settings {
+                lr: f32::NAN,
+                ..fine.clone()
+            },
+            Settings {
+                weight_decay: -1.0,
+                ..fine.clone()
+            },
+            Settings {
+                temperature: 0.0,
+                ..fine.clone()
+            },
+            Settings {
+                clip: Some(0.0),
+                ..fine.clone()
+            },
+            Settings {
+                loss: Loss::Jsd { beta: 1.0 },
+                ..fine.clone()
+            },
         ] {
             assert!(bad.check().is_err(), "{bad:?}");
         }

@@ -32,7 +32,8 @@ impl Texts {
     pub fn new(target: &Arc<Language>, len: usize, temperature: f32) -> Result<Self> {
         if target.has_encoder() {
             return Err(Error::Usage(
-                "texts are taught by models that go on from a text; this target has an encoder".into(),
+                "texts are taught by models that go on from a text; this target has an encoder"
+                    .into(),
             ));
         }
         let most = target.max_positions().unwrap_or(usize::MAX);
@@ -120,7 +121,9 @@ impl Texts {
             let taught = lesson.first..lesson.tokens.len() - 1;
             batch.tokens.extend(&lesson.tokens);
             batch.tokens.resize((i + 1) * self.len, 0);
-            batch.rows.extend(taught.clone().map(|row| (i * self.len + row) as u32));
+            batch
+                .rows
+                .extend(taught.clone().map(|row| (i * self.len + row) as u32));
             if let Some(labels) = &mut batch.labels {
                 labels.extend(&lesson.tokens[lesson.first + 1..]);
             }
@@ -131,7 +134,9 @@ impl Texts {
                 for row in taught {
                     let probs = softmax(&values[row * vocab..][..vocab], self.temperature);
                     batch.probs.extend(probs.ok_or_else(|| {
-                        Error::Weights(format!("the target's logits at position {row} are not all finite numbers"))
+                        Error::Weights(format!(
+                            "the target's logits at position {row} are not all finite numbers"
+                        ))
                     })?);
                 }
             }

@@ -78,10 +78,7 @@ impl Trainer {
         settings.check()?;
         let store = Store::new(model.device());
         for weight in llama(model)?.weights() {
-            let read = |source: &Source| -> Result<Vec<f32>> {
-                Ok(model.files().weights.values(&source.name)?.to_f32())
-            };
-            let values = weight.values(&read)?;
+            let values = weight.values(&|source| model.values(source))?;
             store.make(&weight.name, DType::F32, values.len())?;
             store.write(&weight.name, 0, bytemuck::cast_slice(&values))?;
             for kept in settings.optimizer.keeps() {
@@ -214,7 +211,10 @@ impl Trainer {
             let device = self.model.device();
             let plan = Arc::new(Plan::new(&graph, device.caps(), &Options::new(DType::F32))?);
             let none = |source: &Source| -> Result<Vec<f32>> {
-                Err(Error::Plan(format!("`{}` is no constant here", source.name)))
+                Err(Error::Plan(format!(
+                    "`{}` is no constant here",
+                    source.name
+                )))
             };
             let loaded = Executable::load_in(&self.store, plan, &none)?;
             self.plans.insert((shape, then), loaded);
@@ -283,14 +283,12 @@ impl Trainer {
         let done = match then {
             Then::Update => self.update(&g, &weights, &grads),
             Then::Gather(of) => gather(1.0 / of as f32),
-            Then::Keep => {
-                (weights.iter().zip(&grads))
-                    .map(|(w, grad)| {
-                        let copy = g.state(kept(w), &w.shape, DType::F32);
-                        copy.clear(&[]).add_to(*grad, 1.0)
-                    })
-                    .collect()
-            }
+            Then::Keep => (weights.iter().zip(&grads))
+                .map(|(w, grad)| {
+                    let copy = g.state(kept(w), &w.shape, DType::F32);
+                    copy.clear(&[]).add_to(*grad, 1.0)
+                })
+                .collect(),
             Then::Finish(of) => {
                 let all = gather(1.0 / of as f32);
                 let changed = self.update(&g, &weights, &all);
@@ -302,12 +300,7 @@ impl Trainer {
     }
 
     /// Changes the weights by `grads`.
-    fn update<'g>(
-        &self,
-        g: &'g Graph,
-        weights: &[&Weight],
-        grads: &[Value<'g>],
-    ) -> Vec<Value<'g>> {
+    fn update<'g>(&self, g: &'g Graph, weights: &[&Weight], grads: &[Value<'g>]) -> Vec<Value<'g>> {
         let control = g.clip(grads, self.settings.clip);
         let weight_decay = self.settings.weight_decay;
         let change = |(w, grad): (&&Weight, &Value<'g>)| {
@@ -357,7 +350,7 @@ fn llama(model: &Language) -> Result<&Llama> {
     model.llama().ok_or_else(|| {
         Error::Usage(format!(
             "{}: training is built for Llama and models with its layers, not for one with an encoder",
-            model.files().path.display()
+            model.name()
         ))
     })
 }

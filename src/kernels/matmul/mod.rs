@@ -10,5 +10,6 @@ pub mod pack;
 mod product;
 mod reference;
 pub mod skinny;
+pub mod wide;
 
 pub use product::{Load, Operands, Product, Residual, product};

@@ -19,47 +19,43 @@ kernel! {
 /// The most rows of a dispatch.
 pub const ROWS: usize = 16;
 
-/// How a product of `m` rows with a weight [n, k] is shared among workgroups.
+/// How a product with a weight [n, k] is shared among workgroups on matrix units. It does not depend on m.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::kernels) struct Share {
+struct Share {
+    /// Subgroups of a workgroup, which share the depth.
+    teams: usize,
     /// Blocks of 16 features of a workgroup.
-    pub blocks: usize,
+    blocks: usize,
     /// Blocks of the depth on their way at a time.
-    pub depth: usize,
-}
-
-/// Subgroups of a workgroup on matrix units: each has 5.6 KiB of workgroup memory.
-fn teams(caps: &Caps) -> usize {
-    if caps.max_workgroup_bytes >= 46 << 10 {
-        8
-    } else {
-        4
-    }
+    depth: usize,
 }
 
 impl Share {
-    pub fn of(format: Format, [n, k]: [usize; 2], caps: &Caps) -> Self {
-        let features = n.div_ceil(16);
-        let parallel = caps.parallel as usize;
+    /// As measured on an H200: enough workgroups for every multiprocessor, then as many features in each as that
+    /// leaves; few subgroups where the depth is soon through.
+    fn of(format: Format, [n, k]: [usize; 2], caps: &Caps) -> Self {
+        let (features, parallel) = (n.div_ceil(16), caps.parallel as usize);
+        let many = features >= 8 * parallel;
         let blocks = match features {
-            f if f >= 8 * parallel => 4,
-            f if f >= 2 * parallel => 2,
-            _ => 1,
+            f if f < 2 * parallel => 1,
+            _ if !many => 2,
+            _ => 4,
         };
-        let rounds = k.div_ceil(64).div_ceil(teams(caps));
-        // About 8 KiB of a subgroup's weights on their way, and no round that reads nothing new.
-        let most = match format {
-            Format::F32 | Format::F16 => 4 / blocks,
-            Format::Q8_0 => 8 / blocks,
-            Format::Q4_0 => 16 / blocks,
+        let shallow = k < 2048 && features >= 2 * parallel;
+        let (teams, blocks) = match format {
+            _ if shallow => (4, blocks),
+            Format::F16 if many => (4, 2),
+            _ => (8, blocks),
         };
-        let most = most.clamp(1, 4).min(rounds.max(1));
-        let depth = (1..=most)
-            .rev()
-            .find(|&d| rounds.is_multiple_of(d) && 2 * d >= most);
+        let enough = caps.max_workgroup_bytes >= 46 << 10;
         Self {
+            teams: if enough { teams } else { 4 },
             blocks,
-            depth: depth.unwrap_or(most),
+            depth: if format == Format::Q8_0 && blocks == 4 && !shallow {
+                2
+            } else {
+                1
+            },
         }
     }
 }
@@ -77,7 +73,7 @@ pub(in crate::kernels) fn variant(
         let rows = [2, 4, 6, 10].into_iter().find(|&r| m <= r).unwrap_or(ROWS);
         let v = v
             .choose("skinny", "coop")
-            .set("WG", 32 * teams(caps))
+            .set("WG", 32 * share.teams)
             .set("ROWS", rows)
             .set("NB", share.blocks)
             .set("DEPTH", share.depth);

@@ -146,9 +146,16 @@ mod tests {
             });
             let values = values.unwrap_or_else(|e| panic!("{e}"));
             let back = weight.published(&values);
-            assert_eq!(back.unwrap_or_else(|e| panic!("{e}")), published, "{weight:?}");
+            assert_eq!(
+                back.unwrap_or_else(|e| panic!("{e}")),
+                published,
+                "{weight:?}"
+            );
             let concatenated = published.concat();
-            assert_ne!(values, concatenated, "{weight:?}: its rows are in another order");
+            assert_ne!(
+                values, concatenated,
+                "{weight:?}: its rows are in another order"
+            );
         }
     }
 }

@@ -87,7 +87,9 @@ impl Op for Product {
             b_turned: self.b_turned,
             accumulate: false,
         };
-        lower.memory.push(dense::dispatch(product, binds, lower.caps));
+        lower
+            .memory
+            .push(dense::dispatch(product, binds, lower.caps));
         Ok(true)
     }
 

@@ -31,7 +31,9 @@ impl Op for Distill {
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         match (inputs[0], inputs[1], inputs[2]) {
-            (&[rows, vocab], &[count, of], &[marks]) if (rows, vocab) == (count, of) && marks == rows => {
+            (&[rows, vocab], &[count, of], &[marks])
+                if (rows, vocab) == (count, of) && marks == rows =>
+            {
                 Ok(vec![rows])
             }
             _ => Err(format!(

@@ -10,6 +10,6 @@ mod optim;
 mod rows;
 
 pub use attention::Causal;
-pub use loss::Taught;
 pub(super) use gated::back as gated_back;
+pub use loss::Taught;
 pub(super) use norm::back as rms_norm_back;

@@ -42,7 +42,9 @@ impl Op for RowsOf {
             table: lower.contiguous(0)?,
             y: lower.output,
         };
-        lower.memory.push(rows::dispatch(n, table, binds, lower.caps));
+        lower
+            .memory
+            .push(rows::dispatch(n, table, binds, lower.caps));
         Ok(true)
     }
 }
