@@ -1,9 +1,9 @@
 // Whether an update is made, and by how much its gradients are scaled. With the norm of all gradients
 // |g| = sqrt(Σ_i parts[i]):
 //   factor = min(1, most / (|g| + 1e-6)), 1 where most is 0
-//   skipped = |g|² is no finite number; then no kernel of the update changes anything
+//   skipped = |g|² is no finite number, or |g| is above a limit that is not 0; then no kernel of the update changes anything
 // control: [0] updates made, this one too if it is; [1] skipped; [2] updates skipped so far; [3] factor; [4] |g|;
-// [5] learning rate, left as it is.
+// [5] learning rate and [6] limit, left as they are.
 // grid: one workgroup.
 //!use reduce
 
@@ -26,9 +26,11 @@ fn main(@builtin(local_invocation_index) lid: u32) {
   // By its bits: some compilers take no number for a NaN or an infinity.
   let finite = (bitcast<u32>(sum) & 0x7f800000u) != 0x7f800000u;
   let norm = sqrt(sum);
-  control[0] += select(0.0, 1.0, finite);
-  control[1] = select(1.0, 0.0, finite);
-  control[2] += select(1.0, 0.0, finite);
+  let limit = control[6];
+  let fine = finite && !(limit > 0.0 && norm > limit);
+  control[0] += select(0.0, 1.0, fine);
+  control[1] = select(1.0, 0.0, fine);
+  control[2] += select(1.0, 0.0, fine);
   control[3] = select(1.0, min(1.0, params.most / (norm + 1e-6)), params.most > 0.0 && finite);
   control[4] = norm;
 }

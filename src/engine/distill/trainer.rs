@@ -8,7 +8,7 @@ use crate::engine::language::Language;
 use crate::error::{Error, Result};
 use crate::graph::{Finished, Graph, Source, Value, Weight};
 use crate::kernels::loss::distill::Loss;
-use crate::kernels::optim::{CONTROL, adamw, control};
+use crate::kernels::optim::{CONTROL, LIMIT, NORM, RATE, adamw, control};
 use crate::models::llama::{Llama, trained};
 use crate::ops::Taught;
 use crate::plan::{Options, Plan};
@@ -18,9 +18,6 @@ use std::sync::Arc;
 
 /// What a row that does not count is marked by.
 const NONE: u32 = u32::MAX;
-/// The learning rate, and the largest norm of a step, in `control`.
-const RATE: usize = 5;
-const LIMIT: usize = 6;
 /// Steps before the first of which an explosion is told by nothing.
 const SETTLED: u64 = 8;
 
@@ -152,7 +149,7 @@ impl Trainer {
         let control = self.store.read("control")?.to_f32();
         let step = Step {
             loss: loss / batches.len() as f64,
-            norm: f64::from(control[4]),
+            norm: f64::from(control[NORM]),
             applied: control[1] == 0.0,
         };
         self.steps += 1;

@@ -2,7 +2,7 @@
 //!
 //! Ceilings: some thousand numbers are read once: bound by latency.
 
-use super::{CONTROL, control};
+use super::{CONTROL, LIMIT, control};
 use crate::kernel;
 use crate::shader::{Array, Caps, Case, Category, Cost, Dispatch, Real, Variant};
 use crate::tensor::DType;
@@ -44,12 +44,13 @@ fn cases() -> Vec<Case> {
         control: Arg(1),
     };
     let mut cases = Vec::new();
-    for (n, part, other, most, subgroups) in [
-        (1, 16.0, 0.0, 0.0, false),
-        (300, 49.0, 0.1, 1.5, true),
-        (4, 4.0, 0.3, 100.0, true),
-        (1000, f32::NAN, 1.0, 1.0, false),
-        (2, f32::INFINITY, 1.0, 0.0, true),
+    for (n, part, other, most, limit, subgroups) in [
+        (1, 16.0, 0.0, 0.0, 0.0, false),
+        (300, 49.0, 0.1, 1.5, 9.0, true),
+        (4, 4.0, 0.3, 100.0, 0.0, true),
+        (6, 4.0, 0.3, 1.0, 2.0, false), // beyond the limit
+        (1000, f32::NAN, 1.0, 1.0, 5.0, false),
+        (2, f32::INFINITY, 1.0, 0.0, 0.0, true),
     ] {
         let caps = Caps {
             subgroups,
@@ -57,13 +58,12 @@ fn cases() -> Vec<Case> {
         };
         let mut parts = vec![other; n];
         parts[n * 9 / 10] = part;
+        let mut control = control(7, 0.001);
+        control[LIMIT] = limit;
         cases.push(Case {
-            name: format!("{n} of {part}, {most} at most"),
+            name: format!("{n} of {part}, {most} at most, limit {limit}"),
             dispatch: dispatch(n, most, binds, &caps),
-            arrays: vec![
-                Array::F32(parts),
-                Array::ChangedF32(control(7, 0.001).to_vec()),
-            ],
+            arrays: vec![Array::F32(parts), Array::ChangedF32(control.to_vec())],
         });
     }
     cases
@@ -73,7 +73,9 @@ fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
     let p: Params = case.params();
     let sum: R = arrays[0].iter().copied().sum();
     let (zero, one, most) = (R::zero(), R::of(1.0), R::of(f64::from(p.most)));
-    let [made, skipped] = match sum.f64().is_finite() {
+    let limit = arrays[1][LIMIT];
+    let beyond = limit > zero && sum.sqrt() > limit;
+    let [made, skipped] = match sum.f64().is_finite() && !beyond {
         true => [one, zero],
         false => [zero, one],
     };

@@ -9,8 +9,13 @@ pub mod norm;
 pub mod sgd;
 
 /// Numbers of `control`: updates made, whether the last was skipped, updates skipped, the factor of gradients, their
-/// norm before it, and the learning rate, which the host sets; two are spare.
+/// norm before it, and, which the host sets, the learning rate and a limit: an update by a larger norm is skipped, 0 for
+/// any. One is spare.
 pub const CONTROL: usize = 8;
+/// Where the norm, the learning rate and the limit stand in it.
+pub const NORM: usize = 4;
+pub const RATE: usize = 5;
+pub const LIMIT: usize = 6;
 
 /// `control` after so many updates.
 pub fn control(updates: u32, learning_rate: f32) -> [f32; CONTROL] {
