@@ -14,7 +14,7 @@ impl Finished {
             }
             match &self.nodes[id].kind {
                 Kind::Input(_) | Kind::Weight(_) | Kind::State(..) => {}
-                Kind::View(of, _) => stack.push(*of),
+                Kind::View(of, _) | Kind::More(of, ..) => stack.push(*of),
                 Kind::Op(_, inputs) => stack.extend(inputs),
                 Kind::Fused { plain, .. } => stack.push(*plain),
             }

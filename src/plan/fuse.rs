@@ -13,7 +13,7 @@ pub(super) fn uses(graph: &Finished) -> Vec<usize> {
     for node in &graph.nodes {
         match &node.kind {
             Kind::Input(_) | Kind::Weight(_) | Kind::State(..) => {}
-            Kind::View(of, _) => uses[*of] += 1,
+            Kind::View(of, _) | Kind::More(of, ..) => uses[*of] += 1,
             Kind::Op(_, inputs) => inputs.iter().for_each(|&i| uses[i] += 1),
             Kind::Fused { inputs, .. } => inputs.iter().for_each(|&i| uses[i] += 1),
         }

@@ -4,6 +4,7 @@
 mod build;
 mod case;
 mod fuse;
+mod memory;
 mod slots;
 mod text;
 

@@ -97,7 +97,7 @@ pub struct Opened {
 }
 
 /// The files that `text` names.
-fn files(text: &str) -> Result<LanguageFiles> {
+pub fn files(text: &str) -> Result<LanguageFiles> {
     let path = Path::new(text);
     if path.exists() {
         return LanguageFiles::open(path);

@@ -136,6 +136,14 @@ impl Language {
         &self.options
     }
 
+    /// The layers of one that has Llama's.
+    pub(in crate::engine) fn llama(&self) -> Option<&Llama> {
+        match &self.layers {
+            Layers::Llama(llama) => Some(llama),
+            Layers::T5(_) => None,
+        }
+    }
+
     /// Whether it reads its prompt with an encoder.
     pub fn has_encoder(&self) -> bool {
         matches!(self.layers, Layers::T5(_))
@@ -235,12 +243,18 @@ impl Language {
     /// What planning and loading return.
     pub fn load(&self, store: &Store, graph: &Finished) -> Result<Arc<Executable>> {
         let plan = Arc::new(Plan::new(graph, self.device.caps(), &self.options)?);
-        let read = |source: &Source| -> Result<Vec<f32>> {
-            match &self.files {
-                Some(files) => Ok(files.weights.values(&source.name)?.to_f32()),
-                None => noise_weights(source),
-            }
-        };
+        let read = |source: &Source| self.values(source);
         Executable::load_in(store, plan, &read).map(Arc::new)
+    }
+
+    /// A tensor of its checkpoint.
+    ///
+    /// # Errors
+    /// What reading the file returns.
+    pub fn values(&self, source: &Source) -> Result<Vec<f32>> {
+        match &self.files {
+            Some(files) => Ok(files.weights.values(&source.name)?.to_f32()),
+            None => noise_weights(source),
+        }
     }
 }
