@@ -9,6 +9,7 @@ mod devices;
 mod evaluate;
 mod generate;
 mod language;
+mod logits;
 mod output;
 mod page;
 mod perplexity;
@@ -46,7 +47,7 @@ enum Command {
     Perplexity(perplexity::Args),
     /// Measure top-1 and top-5 on a folder of class folders
     Evaluate(evaluate::Args),
-    /// Print how a model is computed; needs no weights
+    /// Print how a model is computed; reads no weights
     Plan(plan::Args),
     /// Time every dispatch of a model, fused and unfused; needs no weights
     Profile(profile::Args),
