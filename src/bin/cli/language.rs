@@ -87,7 +87,7 @@ fn draft_len(text: &str) -> Result<DraftLen, String> {
 }
 
 /// More tokens than any sequence has, and few enough to count their bytes.
-const LONGEST: usize = 1 << 24;
+pub const LONGEST: usize = 1 << 24;
 
 /// The models of a command, opened.
 pub struct Opened {

@@ -122,10 +122,7 @@ fn batch(input: &Checkpoint, name: &str, vocab: usize) -> Result<Batch> {
             return Err(Error::file(input.path(), message));
         }
         _ => {
-            return Err(Error::file(
-                input.path(),
-                format!("{expected}, found none"),
-            ));
+            return Err(Error::file(input.path(), format!("{expected}, found none")));
         }
     };
     let tensor = input.tensor(name)?;

@@ -14,6 +14,7 @@ mod output;
 mod page;
 mod perplexity;
 mod plan;
+mod plan_language;
 mod profile;
 mod run;
 mod table;

@@ -14,7 +14,11 @@ use std::sync::Arc;
 #[derive(clap::Args)]
 pub struct Args {
     /// For pictures m0 to m5, or what the weights tell without it; for tokens a language model, as `generate --target`
-    #[arg(long, value_name = "MODEL|DIR|HUB_ID", required_unless_present = "weights")]
+    #[arg(
+        long,
+        value_name = "MODEL|DIR|HUB_ID",
+        required_unless_present = "weights"
+    )]
     pub model: Option<String>,
     /// For pictures a .safetensors file with timm's names or the authors', the public checkpoint of --model without
     /// it; for tokens how weights are stored, as `generate --weights`
