@@ -270,12 +270,10 @@ fn fits(plan: &Plan, d: &Inner) -> Result<()> {
         .iter()
         .find(|b| b.bytes() > d.caps.max_binding_bytes)
     {
-        Some(b) => Err(Error::Plan(format!(
-            "a tensor of {} bytes is beyond the {} that adapter `{}` binds at once; use a smaller batch",
-            b.bytes(),
-            d.caps.max_binding_bytes,
-            d.name
-        ))),
+        Some(b) => {
+            let who = format!("adapter `{}`", d.name);
+            Err(Error::Plan(b.beyond(d.caps.max_binding_bytes, &who)))
+        }
         None => Ok(()),
     }
 }
