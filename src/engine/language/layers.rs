@@ -11,8 +11,8 @@ use crate::tensor::DType;
 use std::collections::BTreeSet;
 
 pub(super) enum Layers {
-    Llama(Llama),
-    T5(T5),
+    Llama(Box<Llama>),
+    T5(Box<T5>),
 }
 
 /// Parts of the names of tensors that published checkpoints carry and no model reads.
@@ -34,8 +34,8 @@ impl Layers {
     /// The model that `config` describes; `own_head` where T5 has an output projection of its own.
     pub fn new(config: &Config, own_head: bool) -> Self {
         match config {
-            Config::Decoder(c) => Self::Llama(Llama::new(c)),
-            Config::T5(c) => Self::T5(T5::new(c, own_head)),
+            Config::Decoder(c) => Self::Llama(Box::new(Llama::new(c))),
+            Config::T5(c) => Self::T5(Box::new(T5::new(c, own_head))),
         }
     }
 
