@@ -188,10 +188,7 @@ fn tokenizers_that_are_damaged_or_another_models() {
     // A draft that is larger, or of another kind.
     let large = but(llama(), "num_hidden_layers", json!(2));
     *args.last_mut().unwrap() = bench.whole("large", &large).into();
-    bench.fails(
-        &args,
-        &["larger", "target's"].map(|_| "it must be the smaller one"),
-    );
+    bench.fails(&args, &["it must be the smaller one"]);
     let encoder = but(t5(), "vocab_size", json!(2048));
     *args.last_mut().unwrap() = bench.whole("encoder", &encoder).into();
     bench.fails(&args, &["encoder"]);
@@ -202,7 +199,7 @@ fn tokenizers_that_are_damaged_or_another_models() {
     let mut strange = tokenizer();
     strange["pre_tokenizer"] = json!({"type": "Split", "pattern": {"Regex": "(("}, "behavior": "Isolated",
         "invert": false});
-    for (i, bytes) in [
+    for bytes in [
         b"".to_vec(),
         b"\xff\xfe".to_vec(),
         text.as_bytes()[..text.len() / 2].to_vec(),
@@ -210,13 +207,9 @@ fn tokenizers_that_are_damaged_or_another_models() {
         b"[1, 2]".to_vec(),
         lost.to_string().into_bytes(),
         strange.to_string().into_bytes(),
-    ]
-    .iter()
-    .enumerate()
-    {
-        bench.file("whole/tokenizer.json", bytes);
+    ] {
+        bench.file("whole/tokenizer.json", &bytes);
         refused(&bench, &whole, "", &["tokenizer.json"]);
-        assert!(i < 7);
     }
     std::fs::remove_file(whole.join("tokenizer.json")).unwrap();
     refused(&bench, &whole, "", &["no tokenizer.json", "--tokens"]);
