@@ -1,5 +1,6 @@
 //! The harness of the kernels' tests: running a case on an adapter, and how far from the truth it may be.
 
+pub mod distill;
 pub mod emulate;
 pub mod harness;
 pub mod language;

@@ -3,6 +3,7 @@
 #[cfg(feature = "images")]
 pub mod attention;
 mod classifier;
+pub mod distill;
 #[cfg(feature = "images")]
 mod feed;
 pub mod language;

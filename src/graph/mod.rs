@@ -3,11 +3,13 @@
 //! A model writes into a [`Graph`]; shapes are inferred as it is written, and the first error is kept and
 //! returned by [`Graph::finish`]. A graph needs no GPU and knows no kernel.
 
+mod backward;
 mod count;
 mod op;
 mod value;
 mod weight;
 
+pub use backward::Backward;
 pub use op::{Activation, Epilogue, Lower, Memory, Op, Operand};
 pub use value::Value;
 pub use weight::{Encode, Pack, Source, Weight};
@@ -54,6 +56,8 @@ pub struct Node {
     pub kind: Kind,
     pub shape: Vec<usize>,
     pub scope: String,
+    /// The line that wrote it.
+    pub at: &'static Location<'static>,
 }
 
 /// Where a value comes from.
@@ -66,6 +70,8 @@ pub enum Kind {
     /// Other elements, or the same in another shape, of a value.
     View(Id, View),
     Op(Arc<dyn Op>, Vec<Id>),
+    /// A further result of an op: number `.1` of [`Op::more`].
+    More(Id, usize, DType),
     /// An op that stands for a part of the graph: `region`, whose result is `plain`.
     Fused {
         op: Arc<dyn Op>,
@@ -124,29 +130,34 @@ impl Graph {
                 Location::caller(),
             );
         }
-        self.push(Kind::Input(name.into()), shape.to_vec())
+        let at = Location::caller();
+        self.push(Kind::Input(name.into()), shape.to_vec(), at)
     }
 
     /// A constant of the model; the same value for the same name.
+    #[track_caller]
     pub fn weight(&self, weight: &Weight) -> Value<'_> {
         let known = self.inner.borrow().weights.get(&weight.name).copied();
         if let Some(id) = known {
             return Value { graph: self, id };
         }
-        let value = self.push(Kind::Weight(weight.clone()), weight.shape.clone());
+        let at = Location::caller();
+        let value = self.push(Kind::Weight(weight.clone()), weight.shape.clone(), at);
         let mut inner = self.inner.borrow_mut();
         inner.weights.insert(weight.name.clone(), value.id);
         value
     }
 
     /// Memory that is kept from run to run; the same value for the same name. Ops that change it say so.
+    #[track_caller]
     pub fn state(&self, name: impl Display, shape: &[usize], dtype: DType) -> Value<'_> {
         let name = name.to_string();
         let known = self.inner.borrow().states.get(&name).copied();
         if let Some(id) = known {
             return Value { graph: self, id };
         }
-        let value = self.push(Kind::State(name.clone(), dtype), shape.to_vec());
+        let at = Location::caller();
+        let value = self.push(Kind::State(name.clone(), dtype), shape.to_vec(), at);
         self.inner.borrow_mut().states.insert(name, value.id);
         value
     }
@@ -179,10 +190,15 @@ impl Graph {
         }
     }
 
-    fn push(&self, kind: Kind, shape: Vec<usize>) -> Value<'_> {
+    fn push(&self, kind: Kind, shape: Vec<usize>, at: &'static Location<'static>) -> Value<'_> {
         let mut inner = self.inner.borrow_mut();
         let scope = inner.scope.join(".");
-        inner.nodes.push(Node { kind, shape, scope });
+        inner.nodes.push(Node {
+            kind,
+            shape,
+            scope,
+            at,
+        });
         Value {
             graph: self,
             id: inner.nodes.len() - 1,
@@ -208,9 +224,29 @@ impl Graph {
     /// written to its end.
     #[track_caller]
     pub fn apply<'g>(&'g self, op: impl Op + 'static, inputs: &[Value<'g>]) -> Value<'g> {
-        let shape = self.infer(&op, inputs, Location::caller());
+        let at = Location::caller();
+        let shape = self.infer(&op, inputs, at);
         let inputs = inputs.iter().map(|v| v.id).collect();
-        self.push(Kind::Op(Arc::new(op), inputs), shape)
+        self.push(Kind::Op(Arc::new(op), inputs), shape, at)
+    }
+
+    /// As [`Graph::apply`], and the op's further results ([`Op::more`]).
+    #[track_caller]
+    pub fn apply_more<'g>(&'g self, op: impl Op + 'static, inputs: &[Value<'g>]) -> Vec<Value<'g>> {
+        let at = Location::caller();
+        let shapes: Vec<Vec<usize>> = inputs.iter().map(|v| v.shape()).collect();
+        let borrowed: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
+        let failed = self.inner.borrow().error.is_some();
+        let more = match failed || op.infer(&borrowed).is_err() {
+            true => Vec::new(),
+            false => op.more(&borrowed),
+        };
+        let first = self.apply(op, inputs);
+        let further = (more.into_iter().enumerate())
+            .map(|(k, (shape, dtype))| self.push(Kind::More(first.id, k, dtype), shape, at));
+        let mut all = vec![first];
+        all.extend(further);
+        all
     }
 
     /// As [`Graph::apply`], for an `op` that computes the same as `plain` does with other ops. `plain` stays:
@@ -240,6 +276,7 @@ impl Graph {
                 region,
             },
             shape,
+            at,
         )
     }
 

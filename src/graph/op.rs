@@ -1,6 +1,6 @@
 //! What an op is: its shape rule, its cost, and how it becomes dispatches.
 
-use super::{Encode, Pack, Weight};
+use super::{Backward, Encode, Pack, Value, Weight};
 use crate::error::{Error, Result};
 use crate::shader::{Arg, Caps, Dispatch};
 use crate::tensor::{DType, Format, Layout};
@@ -47,6 +47,17 @@ pub trait Op: fmt::Debug + Send + Sync {
 
     /// The element type of the result; where `None`, that of the first input that is not a weight.
     fn dtype(&self) -> Option<DType> {
+        None
+    }
+
+    /// Shapes and element types of further results, which [`Lower::more`] then holds the buffers of.
+    fn more(&self, _inputs: &[&[usize]]) -> Vec<(Vec<usize>, DType)> {
+        Vec::new()
+    }
+
+    /// The gradients of its inputs, in their order, given that of its result; `None` for an input that has none, as
+    /// token ids. An op without a rule stops [`Graph::grad`](super::Graph::grad) with an error that names it.
+    fn vjp<'g>(&self, _at: &Backward<'g>) -> Option<Vec<Option<Value<'g>>>> {
         None
     }
 
@@ -145,6 +156,8 @@ pub struct Lower<'a> {
     pub inputs: Vec<Operand>,
     /// The result's buffer, in row-major order of `shape`.
     pub output: Arg,
+    /// Buffers of its further results.
+    pub more: Vec<Arg>,
     /// Another buffer that holds the result in so many parts, where the op sets it.
     pub in_parts: Option<(Arg, usize)>,
     pub shape: Vec<usize>,

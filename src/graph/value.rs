@@ -38,7 +38,7 @@ impl<'g> Value<'g> {
     fn view(self, name: &'static str, view: View, shape: Option<Vec<usize>>, what: String) -> Self {
         let at = Location::caller();
         match shape {
-            Some(shape) => self.graph.push(Kind::View(self.id, view), shape),
+            Some(shape) => self.graph.push(Kind::View(self.id, view), shape, at),
             None => {
                 self.graph.fail(name, what, at);
                 self

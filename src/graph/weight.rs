@@ -15,6 +15,7 @@ pub struct Source {
 }
 
 type Build = dyn Fn(&[Vec<f32>]) -> Vec<f32> + Send + Sync;
+type Unbuild = dyn Fn(&[f32]) -> Vec<Vec<f32>> + Send + Sync;
 
 /// A constant of a model: a name, a shape, and how its values come from the tensors of a checkpoint
 /// (read as they are, or folded together, as a batch norm is into its convolution).
@@ -24,6 +25,8 @@ pub struct Weight {
     pub shape: Vec<usize>,
     pub sources: Vec<Source>,
     build: Arc<Build>,
+    /// From its values those of its sources, where that can be.
+    unbuild: Option<Arc<Unbuild>>,
 }
 
 impl Weight {
@@ -35,7 +38,7 @@ impl Weight {
             shape: shape.to_vec(),
             trainable: true,
         };
-        Self::made(name, shape, vec![source], |t| t[0].clone())
+        Self::made(name, shape, vec![source], |t| t[0].clone()).undone_by(|v| vec![v.to_vec()])
     }
 
     /// A weight of `shape` that `build` makes from the values of `sources`, in their order.
@@ -50,6 +53,33 @@ impl Weight {
             shape: shape.to_vec(),
             sources,
             build: Arc::new(build),
+            unbuild: None,
+        }
+    }
+
+    /// The same, with the inverse of its `build`: from its values, those of its sources. It can be trained then.
+    #[must_use]
+    pub fn undone_by(
+        self,
+        unbuild: impl Fn(&[f32]) -> Vec<Vec<f32>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            unbuild: Some(Arc::new(unbuild)),
+            ..self
+        }
+    }
+
+    /// The values of its sources, in their order, where its own are `values`.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] where it was folded of several tensors for good.
+    pub fn published(&self, values: &[f32]) -> Result<Vec<Vec<f32>>> {
+        match &self.unbuild {
+            Some(unbuild) => Ok(unbuild(values)),
+            None => Err(Error::Weights(format!(
+                "`{}` cannot be saved: its tensors cannot be told from it",
+                self.name
+            ))),
         }
     }
 
@@ -57,7 +87,7 @@ impl Weight {
     ///
     /// # Errors
     /// What `read` returns, and [`Error::Weights`] where a value is not finite, naming the weight's sources.
-    pub fn values(&self, read: &dyn Fn(&Source) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
+    pub fn values(&self, read: &(dyn Fn(&Source) -> Result<Vec<f32>> + Sync)) -> Result<Vec<f32>> {
         let tensors = self.sources.iter().map(read).collect::<Result<Vec<_>>>()?;
         for (source, values) in self.sources.iter().zip(&tensors) {
             if let Some(at) = values.iter().position(|v| !v.is_finite()) {
@@ -174,6 +204,9 @@ impl Pack {
     /// The packed elements, given the weight's values.
     pub fn fill(&self, values: &[f32]) -> Vec<f32> {
         if self.padded == self.layout.shape && self.tail == 0 {
+            if self.layout.is_contiguous() {
+                return values[self.layout.offset..][..self.layout.len()].to_vec();
+            }
             return self.layout.indices().map(|i| values[i]).collect();
         }
         let mut out = vec![0.0; self.len()];

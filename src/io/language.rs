@@ -127,6 +127,53 @@ impl LanguageFiles {
         Ok(files)
     }
 
+    /// What stands beside the weights in such a model's folder: config.json and, where there are some, the files of the
+    /// tokenizer and of generation, by name.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where a file cannot be read; [`Error::File`] where a GGUF file's tokenizer is none.
+    pub fn companions(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        const OTHERS: [&str; 8] = [
+            CONFIG,
+            GENERATION,
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "special_tokens_map.json",
+            "tokenizer.model",
+            "chat_template.jinja",
+            "chat_template.json",
+        ];
+        let own = |value: &Value| value.to_string().into_bytes();
+        if let Some((tokenizer, config)) = &self.parts {
+            return Ok(vec![
+                (CONFIG, own(&self.config)),
+                (OTHERS[2], tokenizer.clone()),
+                (OTHERS[3], own(config)),
+            ]);
+        }
+        let file = match &self.weights {
+            Weights::Gguf(file) => file,
+            Weights::Safetensors(_) if !self.path.is_dir() => {
+                return Ok(vec![(CONFIG, own(&self.config))]);
+            }
+            Weights::Safetensors(_) => {
+                let mut out = Vec::new();
+                for name in OTHERS {
+                    let path = self.path.join(name);
+                    if path.exists() {
+                        out.push((name, std::fs::read(&path).map_err(Error::io(&path))?));
+                    }
+                }
+                return Ok(out);
+            }
+        };
+        Ok(vec![
+            (CONFIG, own(&self.config)),
+            (OTHERS[2], own(&file.tokenizer()?)),
+            (OTHERS[3], own(&file.tokenizer_config())),
+        ])
+    }
+
     fn of_gguf(path: &Path, file: Gguf) -> Result<Self> {
         Ok(Self {
             path: path.to_path_buf(),

@@ -7,8 +7,10 @@ pub mod elementwise;
 pub mod embedding;
 pub mod ffn;
 pub mod lanes;
+pub mod loss;
 pub mod matmul;
 pub mod norm;
+pub mod optim;
 pub mod reduce;
 pub mod sample;
 
@@ -38,6 +40,7 @@ macro_rules! libs {
 pub static LIBS: &[Lib] = libs! {
     "activation": ["none", "relu", "sigmoid"],
     "binary": ["add", "mul"],
+    "distill": ["forward_kl", "reverse_kl", "jsd", "tv"],
     "lanes": ["one", "four"],
     "linear_store": ["plain", "add", "relu", "silu", "gelu"],
     "load_a": ["rows", "im2col", "depthwise", "gated", "mean"],
@@ -49,6 +52,7 @@ pub static LIBS: &[Lib] = libs! {
     "skinny": ["scalar", "coop"],
     "tile_matmul": ["scalar", "coop"],
     "unary": ["relu", "sigmoid", "silu", "gelu"],
+    "unary_grad": ["relu", "silu", "gelu"],
     "weight": ["f32", "f16", "q8_0", "q4_0", "coop_f16", "coop_q8_0", "coop_q4_0"],
     "wide": ["scalar", "coop"],
     "window_attention": ["scalar", "coop"],
@@ -57,12 +61,17 @@ pub static LIBS: &[Lib] = libs! {
 /// Every kernel.
 pub static KERNELS: &[&Kernel] = &[
     &attention::cascaded_group::KERNEL,
+    &attention::causal_bwd_dkv::KERNEL,
+    &attention::causal_bwd_dq::KERNEL,
+    &attention::causal_fwd::KERNEL,
+    &attention::causal_stats::KERNEL,
     &attention::combine::KERNEL,
     &attention::decode::KERNEL,
     &attention::decode_coop::KERNEL,
     &attention::flash::KERNEL,
     &attention::flash_coop::KERNEL,
     &attention::rotary::KERNEL,
+    &attention::turn::KERNEL,
     &attention::qkv::KERNEL,
     &conv::depthwise::KERNEL,
     &conv::direct::KERNEL,
@@ -71,18 +80,31 @@ pub static KERNELS: &[&Kernel] = &[
     &conv::stem_matrix::KERNEL,
     &elementwise::binary::KERNEL,
     &elementwise::copy::KERNEL,
+    &elementwise::fill::KERNEL,
     &elementwise::gated::KERNEL,
+    &elementwise::gated_bwd::KERNEL,
     &elementwise::unary::KERNEL,
+    &elementwise::unary_bwd::KERNEL,
     &elementwise::window::KERNEL,
     &embedding::gather::KERNEL,
+    &embedding::rows::KERNEL,
+    &embedding::scatter::KERNEL,
     &ffn::depthwise_ffn::KERNEL,
     &ffn::depthwise_ffn_matrix::KERNEL,
+    &loss::distill::KERNEL,
     &matmul::batched::KERNEL,
+    &matmul::dense::KERNEL,
     &matmul::gemm::KERNEL,
     &matmul::gemm_coop::KERNEL,
     &matmul::gemm_small::KERNEL,
     &norm::rms_norm::KERNEL,
+    &norm::rms_norm_bwd::KERNEL,
     &matmul::skinny::KERNEL,
+    &optim::adamw::KERNEL,
+    &optim::clip::KERNEL,
+    &optim::norm::KERNEL,
+    &optim::sgd::KERNEL,
+    &reduce::columns::KERNEL,
     &matmul::wide::KERNEL,
     &reduce::mean::KERNEL,
     &reduce::softmax::KERNEL,

@@ -1,7 +1,7 @@
 //! Elementwise `a + b` and `a * b`, dimensions of size 1 repeated.
 
 use crate::error::Result;
-use crate::graph::{Epilogue, Lower, Op, Value};
+use crate::graph::{Backward, Epilogue, Lower, Op, Value};
 use crate::kernels::elementwise::binary::{self, Binds};
 use std::ops::{Add, Mul};
 
@@ -22,6 +22,14 @@ impl Op for Binary {
                 inputs[0], inputs[1]
             ))
         }
+    }
+
+    fn vjp<'g>(&self, at: &Backward<'g>) -> Option<Vec<Option<Value<'g>>>> {
+        let (a, b, dy) = (at.inputs[0], at.inputs[1], at.grad);
+        Some(match self.0 {
+            "add" => vec![Some(dy), Some(dy)],
+            _ => vec![Some(dy * b), Some(dy * a)],
+        })
     }
 
     fn as_epilogue(&self) -> Option<Epilogue> {

@@ -1,7 +1,7 @@
 //! Values one after the other along the last dimension: a copy for each, as eager frameworks do it.
 
 use crate::error::Result;
-use crate::graph::{Lower, Op, Value};
+use crate::graph::{Backward, Lower, Op, Value};
 use crate::kernels::elementwise::copy::{self, Binds};
 use crate::tensor::Layout;
 
@@ -28,6 +28,17 @@ impl Op for Concat {
             *last = inputs.iter().filter_map(|s| s.last()).sum();
         }
         Ok(out)
+    }
+
+    fn vjp<'g>(&self, at: &Backward<'g>) -> Option<Vec<Option<Value<'g>>>> {
+        let axis = at.grad.shape().len() - 1;
+        let mut start = 0;
+        let piece = |input: &Value<'g>| {
+            let len = input.dim(-1);
+            start += len;
+            Some(at.grad.slice(axis, start - len, len))
+        };
+        Some(at.inputs.iter().map(piece).collect())
     }
 
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {

@@ -1,7 +1,8 @@
 //! Of each pair of neighbours (a, b): act(a) · b. The planner has the projection before it do it.
 
+use super::train::gated_back;
 use crate::error::{Error, Result};
-use crate::graph::{Activation, Epilogue, Lower, Op, Value};
+use crate::graph::{Activation, Backward, Epilogue, Lower, Op, Value};
 use crate::kernels::elementwise::gated::{self, Binds};
 
 #[derive(Debug)]
@@ -17,6 +18,10 @@ impl Op for Gated {
             Some((last, lead)) if last.is_multiple_of(2) => Ok([lead, &[last / 2]].concat()),
             _ => Err(format!("pairs in the last dimension, not {:?}", inputs[0])),
         }
+    }
+
+    fn vjp<'g>(&self, at: &Backward<'g>) -> Option<Vec<Option<Value<'g>>>> {
+        Some(vec![Some(gated_back(self.0, at.inputs[0], at.grad))])
     }
 
     fn as_epilogue(&self) -> Option<Epilogue> {

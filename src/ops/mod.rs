@@ -10,6 +10,7 @@ mod depthwise_ffn;
 mod embedding;
 mod expand;
 mod gated;
+mod grad;
 mod head;
 mod linear;
 mod matmul;
@@ -20,6 +21,7 @@ mod qkv;
 mod sample;
 mod softmax;
 mod stem;
+mod train;
 mod unary;
 mod window;
 
@@ -33,6 +35,7 @@ pub use norm::Norm;
 pub use qkv::Qkv;
 pub use sample::Sampler;
 pub use stem::Stem;
+pub use train::{Causal, Taught};
 
 use crate::error::{Error, Result};
 use crate::tensor::Layout;

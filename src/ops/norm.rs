@@ -1,8 +1,9 @@
 //! RMS norm (Zhang and Sennrich, arXiv 1910.07467), and what follows it in one kernel where rows are few.
 
 use super::project::{Project, few_rows};
+use super::train::rms_norm_back;
 use crate::error::Result;
-use crate::graph::{Activation, Lower, Op, Value, Weight};
+use crate::graph::{Activation, Backward, Lower, Op, Value, Weight};
 use crate::kernels::norm::rms_norm::{self, Binds};
 use crate::tensor::DType;
 
@@ -21,6 +22,11 @@ impl Op for RmsNorm {
             (Some(d), [gain]) if d == gain => Ok(inputs[0].to_vec()),
             _ => Err(format!("input {:?}, gain {:?}", inputs[0], inputs[1])),
         }
+    }
+
+    fn vjp<'g>(&self, at: &Backward<'g>) -> Option<Vec<Option<Value<'g>>>> {
+        let grads = rms_norm_back(at.inputs[0], at.inputs[1], at.grad, self.eps);
+        Some(grads.into_iter().map(Some).collect())
     }
 
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
@@ -150,11 +156,17 @@ impl Op for NormProject {
     }
 }
 
-impl Value<'_> {
+impl<'g> Value<'g> {
     /// x / sqrt(mean(x²) + eps) · gain, over the last dimension.
     #[track_caller]
     pub fn rms_norm(self, gain: &Weight, eps: f64) -> Self {
+        self.normed(self.graph().weight(gain), eps)
+    }
+
+    /// The same, of a `gain` [last dimension] that may be trained.
+    #[track_caller]
+    pub fn normed(self, gain: Value<'g>, eps: f64) -> Self {
         let op = RmsNorm { eps: eps as f32 };
-        self.graph().apply(op, &[self, self.graph().weight(gain)])
+        self.graph().apply(op, &[self, gain])
     }
 }

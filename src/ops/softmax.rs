@@ -1,7 +1,8 @@
 //! Softmax over the last dimension.
 
+use super::grad::times;
 use crate::error::Result;
-use crate::graph::{Lower, Op, Value};
+use crate::graph::{Backward, Lower, Op, Value};
 use crate::kernels::reduce::softmax::{self, Binds};
 
 #[derive(Debug)]
@@ -17,6 +18,14 @@ impl Op for Softmax {
             [] => Err("a value of at least one dimension".into()),
             shape => Ok(shape.to_vec()),
         }
+    }
+
+    fn vjp<'g>(&self, at: &Backward<'g>) -> Option<Vec<Option<Value<'g>>>> {
+        // y · (dy - Σ dy · y)
+        let (y, dy) = (at.output, at.grad);
+        let axis = y.shape().len() - 1;
+        let inner = times((dy * y).sum(axis), -1.0);
+        Some(vec![Some(y * (dy + inner))])
     }
 
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {

@@ -1,7 +1,8 @@
 //! Elementwise functions of one value.
 
+use super::grad::times;
 use crate::error::Result;
-use crate::graph::{Activation, Epilogue, Lower, Op, Value};
+use crate::graph::{Activation, Backward, Epilogue, Lower, Op, Value};
 use crate::kernels::elementwise::unary::{self, Binds};
 
 #[derive(Debug)]
@@ -14,6 +15,15 @@ impl Op for Unary {
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         Ok(inputs[0].to_vec())
+    }
+
+    fn vjp<'g>(&self, at: &Backward<'g>) -> Option<Vec<Option<Value<'g>>>> {
+        let (y, dy) = (at.output, at.grad);
+        match self.0 {
+            // dy · y · (1 - y)
+            Activation::Sigmoid => Some(vec![Some(dy * (y + times(y * y, -1.0)))]),
+            _ => None,
+        }
     }
 
     fn as_epilogue(&self) -> Option<Epilogue> {

@@ -1,11 +1,11 @@
 //! Makes a plan of a graph: which ops run fused, which elementwise work an op takes with it, and the order.
 
-use super::{Buffer, Plan, Port, Role, Step, slots};
+use super::fuse::uses;
+use super::memory::sum_of;
+use super::{Buffer, Plan, Port, Role, slots};
 use crate::error::{Error, Result};
-use crate::graph::{Encode, Epilogue, Finished, Id, Kind, Lower, Memory, Op, Operand, Pack};
-use crate::kernels::elementwise::copy;
-use crate::kernels::reduce::mean;
-use crate::shader::{Arg, Caps, Dispatch};
+use crate::graph::{Finished, Id, Kind, Lower, Memory, Op, Operand};
+use crate::shader::{Arg, Caps};
 use crate::tensor::{DType, Format, Layout};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -53,6 +53,7 @@ impl Plan {
             uses: uses(graph),
             values: HashMap::new(),
             sums: HashMap::new(),
+            more: HashMap::new(),
             plan: Plan {
                 dtype: options.dtype,
                 steps: Vec::new(),
@@ -89,26 +90,6 @@ impl Plan {
     }
 }
 
-/// An op that takes elementwise work along: it, its inputs, and further ones.
-type Host = (Arc<dyn Op>, Vec<Id>, Vec<Id>);
-
-/// How many values are made from each value.
-fn uses(graph: &Finished) -> Vec<usize> {
-    let mut uses = vec![0; graph.nodes.len()];
-    for node in &graph.nodes {
-        match &node.kind {
-            Kind::Input(_) | Kind::Weight(_) | Kind::State(..) => {}
-            Kind::View(of, _) => uses[*of] += 1,
-            Kind::Op(_, inputs) => inputs.iter().for_each(|&i| uses[i] += 1),
-            Kind::Fused { inputs, .. } => inputs.iter().for_each(|&i| uses[i] += 1),
-        }
-    }
-    for (_, id) in &graph.outputs {
-        uses[*id] += 1;
-    }
-    uses
-}
-
 /// The shape in which `op` lays out its result of `shape`.
 fn padded(op: &dyn Op, shape: &[usize]) -> Vec<usize> {
     let mut shape = shape.to_vec();
@@ -118,17 +99,19 @@ fn padded(op: &dyn Op, shape: &[usize]) -> Vec<usize> {
     shape
 }
 
-struct Builder<'a> {
-    graph: &'a Finished,
-    caps: &'a Caps,
-    options: &'a Options,
-    uses: Vec<usize>,
-    values: HashMap<Id, Operand>,
+pub(super) struct Builder<'a> {
+    pub(super) graph: &'a Finished,
+    pub(super) caps: &'a Caps,
+    pub(super) options: &'a Options,
+    pub(super) uses: Vec<usize>,
+    pub(super) values: HashMap<Id, Operand>,
     /// Sums of buffers that came in parts.
-    sums: HashMap<Arg, Arg>,
-    plan: Plan,
+    pub(super) sums: HashMap<Arg, Arg>,
+    /// Further results of ops.
+    more: HashMap<(Id, usize), Operand>,
+    pub(super) plan: Plan,
     /// The op and the scope that dispatches are pushed for.
-    at: (&'static str, String),
+    pub(super) at: (&'static str, String),
 }
 
 impl Builder<'_> {
@@ -186,6 +169,13 @@ impl Builder<'_> {
                 }
             }
             Kind::Op(op, inputs) => self.op(id, op, inputs)?,
+            Kind::More(of, which, _) => {
+                self.value(*of)?;
+                match self.more.get(&(*of, *which)) {
+                    Some(operand) => operand.clone(),
+                    None => return Err(Error::Plan(format!("value {of} has no result {which}"))),
+                }
+            }
             Kind::Fused {
                 op,
                 inputs,
@@ -226,42 +216,6 @@ impl Builder<'_> {
         }
     }
 
-    /// For an elementwise op: the ops before it that may take it along, each with its inputs and further ones. A
-    /// fused op comes before what it stands for.
-    fn hosts(&self, op: &Arc<dyn Op>, inputs: &[Id]) -> Vec<Host> {
-        let Some(epilogue) = op.as_epilogue() else {
-            return Vec::new();
-        };
-        if epilogue != Epilogue::Residual {
-            return self.hosts_of(inputs[0], epilogue, &[]);
-        }
-        if self.graph.nodes[inputs[0]].shape != self.graph.nodes[inputs[1]].shape {
-            return Vec::new();
-        }
-        let mut hosts = self.hosts_of(inputs[0], epilogue, &inputs[1..]);
-        hosts.extend(self.hosts_of(inputs[1], epilogue, &inputs[..1]));
-        hosts
-    }
-
-    /// The ops that compute value `id` and can do `epilogue`, too.
-    fn hosts_of(&self, id: Id, epilogue: Epilogue, extra: &[Id]) -> Vec<Host> {
-        if self.uses[id] > 1 || self.values.contains_key(&id) {
-            return Vec::new();
-        }
-        let host = |op: &Arc<dyn Op>, inputs: &[Id]| {
-            (op.with_epilogue(epilogue)).map(|host| (host, inputs.to_vec(), extra.to_vec()))
-        };
-        match &self.graph.nodes[id].kind {
-            Kind::Op(op, inputs) => host(op, inputs).into_iter().collect(),
-            Kind::Fused {
-                op, inputs, plain, ..
-            } => (host(op, inputs).into_iter())
-                .chain(self.hosts_of(*plain, epilogue, extra))
-                .collect(),
-            _ => Vec::new(),
-        }
-    }
-
     fn lower(
         &mut self,
         op: &dyn Op,
@@ -288,6 +242,13 @@ impl Builder<'_> {
             shape: shape.clone(),
             ..layout
         };
+        let shapes: Vec<Vec<usize>> = (operands.iter())
+            .map(|o| o.layout().shape.clone())
+            .collect();
+        let shapes: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
+        let further: Vec<(Arg, Layout)> = (op.more(&shapes).into_iter())
+            .map(|(shape, dtype)| self.buffer(&shape, Role::Slot(usize::MAX), dtype))
+            .collect();
         self.at = (op.name(), scope);
         let mut lower = Lower {
             caps: self.caps,
@@ -296,14 +257,22 @@ impl Builder<'_> {
             weights: self.options.weights,
             inputs: operands,
             output,
+            more: further.iter().map(|f| f.0).collect(),
             in_parts: None,
             shape,
             memory: self,
         };
         let lowered = op.lower(&mut lower)?;
         let (arg, parts) = lower.in_parts.unwrap_or((output, 1));
+        let operands = std::mem::take(&mut lower.inputs);
+        if lowered {
+            for (which, (arg, layout)) in further.into_iter().enumerate() {
+                let operand = sum_of(arg, &layout);
+                self.more.insert((id, which), operand);
+            }
+        }
         if let (true, Some(i)) = (lowered, op.in_place()) {
-            return Ok(Some(lower.inputs[i].clone()));
+            return Ok(Some(operands[i].clone()));
         }
         if lowered {
             return Ok(Some(Operand::Buffer { arg, layout, parts }));
@@ -314,7 +283,7 @@ impl Builder<'_> {
         Ok(None)
     }
 
-    fn buffer(&mut self, shape: &[usize], role: Role, dtype: DType) -> (Arg, Layout) {
+    pub(super) fn buffer(&mut self, shape: &[usize], role: Role, dtype: DType) -> (Arg, Layout) {
         let layout = Layout::contiguous(shape);
         self.plan.buffers.push(Buffer {
             role,
@@ -342,87 +311,5 @@ impl Builder<'_> {
             layout,
         });
         Ok(())
-    }
-}
-
-fn sum_of(arg: Arg, layout: &Layout) -> Operand {
-    Operand::Buffer {
-        arg,
-        layout: layout.clone(),
-        parts: 1,
-    }
-}
-
-impl Memory for Builder<'_> {
-    fn scratch(&mut self, len: usize) -> Arg {
-        self.scratch_as(self.options.dtype, len)
-    }
-
-    fn scratch_as(&mut self, dtype: DType, len: usize) -> Arg {
-        self.buffer(&[len], Role::Slot(usize::MAX), dtype).0
-    }
-
-    fn constant(&mut self, packs: Vec<Pack>) -> Arg {
-        self.constant_as(packs, Encode::Dense(self.options.dtype))
-    }
-
-    fn constant_as(&mut self, packs: Vec<Pack>, encode: Encode) -> Arg {
-        let same =
-            |b: &Buffer| matches!(&b.role, Role::Constant(p, e) if *p == packs && *e == encode);
-        if let Some(at) = self.plan.buffers.iter().position(same) {
-            return Arg(at);
-        }
-        let (dtype, len) = match encode {
-            Encode::Dense(dtype) => (dtype, packs.iter().map(Pack::len).sum()),
-            Encode::By { words, .. } => (DType::U32, words),
-        };
-        self.buffer(&[len], Role::Constant(packs, encode), dtype).0
-    }
-
-    fn contiguous(&mut self, operand: &Operand) -> Result<Arg> {
-        match self.whole(operand)? {
-            Operand::Buffer { arg, layout, .. } if layout.is_contiguous() && layout.offset == 0 => {
-                Ok(arg)
-            }
-            Operand::Buffer { arg, layout, .. } => {
-                let dtype = self.plan.buffers[arg.0].dtype;
-                let (to, dense) = self.buffer(&layout.shape, Role::Slot(usize::MAX), dtype);
-                let (x, y) = (layout.four()?, dense.four()?);
-                let binds = copy::Binds { x: arg, y: to };
-                let d = copy::dispatch(dtype, &x, &y, binds, self.caps);
-                self.push(d);
-                Ok(to)
-            }
-            Operand::Weight { weight, layout } => {
-                Ok(self.constant(vec![Pack::new(&weight, &layout)]))
-            }
-        }
-    }
-
-    fn whole(&mut self, operand: &Operand) -> Result<Operand> {
-        let (arg, layout, parts) = match operand {
-            Operand::Buffer { arg, layout, parts } if *parts > 1 => (*arg, layout, *parts),
-            _ => return Ok(operand.clone()),
-        };
-        if let Some(&sum) = self.sums.get(&arg) {
-            return Ok(sum_of(sum, layout));
-        }
-        let len = self.plan.buffers[arg.0].len / parts;
-        let dtype = self.plan.buffers[arg.0].dtype;
-        let (sum, _) = self.buffer(&[len], Role::Slot(usize::MAX), dtype);
-        let x = Layout::contiguous(&[1, parts, len]);
-        let binds = mean::Binds { x: arg, y: sum };
-        let d = mean::dispatch(dtype, &x, 1.0, binds, self.caps);
-        self.push(d);
-        self.sums.insert(arg, sum);
-        Ok(sum_of(sum, layout))
-    }
-
-    fn push(&mut self, dispatch: Dispatch) {
-        self.plan.steps.push(Step {
-            dispatch,
-            op: self.at.0,
-            scope: self.at.1.clone(),
-        });
     }
 }

@@ -36,7 +36,7 @@ impl Plan {
                 plan.outputs.push(port.clone());
             }
             let role = match array {
-                Array::Changed(_) => {
+                Array::Changed(_) | Array::ChangedF32(_) => {
                     plan.inputs.push(port);
                     Role::State(bind.name.into())
                 }

@@ -3,6 +3,8 @@
 
 mod build;
 mod case;
+mod fuse;
+mod memory;
 mod slots;
 mod text;
 

@@ -70,12 +70,14 @@ pub enum Array {
     OutAs(DType, usize),
     /// Whole numbers that the kernel reads and changes: an input and an output.
     Changed(Vec<u32>),
+    /// f32 that the kernel reads and changes, whatever the variant: an input and an output.
+    ChangedF32(Vec<f32>),
 }
 
 impl Array {
     pub fn len(&self) -> usize {
         match self {
-            Array::Elem(v) | Array::F32(v) => v.len(),
+            Array::Elem(v) | Array::F32(v) | Array::ChangedF32(v) => v.len(),
             Array::U32(v) | Array::Changed(v) => v.len(),
             Array::Out(n) | Array::OutAs(_, n) => *n,
         }
@@ -89,7 +91,7 @@ impl Array {
     pub fn dtype(&self, elem: DType) -> DType {
         match self {
             Array::Elem(_) | Array::Out(_) => elem,
-            Array::F32(_) => DType::F32,
+            Array::F32(_) | Array::ChangedF32(_) => DType::F32,
             Array::U32(_) | Array::Changed(_) => DType::U32,
             Array::OutAs(dtype, _) => *dtype,
         }
@@ -97,13 +99,18 @@ impl Array {
 
     /// Whether the kernel writes it.
     pub fn is_output(&self) -> bool {
-        matches!(self, Array::Out(_) | Array::OutAs(..) | Array::Changed(_))
+        matches!(
+            self,
+            Array::Out(_) | Array::OutAs(..) | Array::Changed(_) | Array::ChangedF32(_)
+        )
     }
 
     /// What it holds before the kernel runs, as a tensor of one dimension; `None` for what is only written.
     pub fn contents(&self) -> Option<Tensor> {
         match self {
-            Array::Elem(v) | Array::F32(v) => Tensor::from_f32(&[v.len()], v).ok(),
+            Array::Elem(v) | Array::F32(v) | Array::ChangedF32(v) => {
+                Tensor::from_f32(&[v.len()], v).ok()
+            }
             Array::U32(v) | Array::Changed(v) => Tensor::from_u32(&[v.len()], v).ok(),
             Array::Out(_) | Array::OutAs(..) => None,
         }

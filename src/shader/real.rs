@@ -18,6 +18,8 @@ pub trait Real:
     fn of(v: f64) -> Self;
     fn f64(self) -> f64;
     fn exp(self) -> Self;
+    fn ln(self) -> Self;
+    fn sqrt(self) -> Self;
     /// The value after a store in `elem`: what a kernel keeps in storage or workgroup memory of that type.
     fn stored(self, elem: DType) -> Self;
     fn max(self, other: Self) -> Self {
@@ -53,6 +55,12 @@ impl Real for f64 {
     fn exp(self) -> Self {
         f64::exp(self)
     }
+    fn ln(self) -> Self {
+        f64::ln(self)
+    }
+    fn sqrt(self) -> Self {
+        f64::sqrt(self)
+    }
     fn stored(self, _: DType) -> Self {
         self
     }
@@ -71,6 +79,12 @@ impl Real for Naive {
     }
     fn exp(self) -> Self {
         Naive(self.0.exp())
+    }
+    fn ln(self) -> Self {
+        Naive(self.0.ln())
+    }
+    fn sqrt(self) -> Self {
+        Naive(self.0.sqrt())
     }
     fn stored(self, elem: DType) -> Self {
         match elem {

@@ -92,7 +92,7 @@ pub fn run(common: &Common, args: &Args, input: &Checkpoint) -> Result<Outcome> 
     output::note(format_args!(
         "{}: logits {shape:?}, by {}, weights in {}, on {}",
         args.output.display(),
-        model.files().path.display(),
+        model.name(),
         options.weights,
         device.name()
     ));

@@ -6,9 +6,11 @@ mod chat;
 mod classify;
 mod common;
 mod devices;
+mod distill;
 mod evaluate;
 mod generate;
 mod language;
+mod lessons;
 mod logits;
 mod output;
 mod page;
@@ -46,6 +48,8 @@ enum Command {
     Chat(chat::Args),
     /// Measure how well a model foresees a text
     Perplexity(perplexity::Args),
+    /// Have a draft learn from a target
+    Distill(distill::Args),
     /// Measure top-1 and top-5 on a folder of class folders
     Evaluate(evaluate::Args),
     /// Print how a model is computed; reads no weights
@@ -79,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(common, args),
         Command::Chat(args) => chat::run(common, args),
         Command::Perplexity(args) => perplexity::run(common, args),
+        Command::Distill(args) => distill::run(common, args),
         Command::Evaluate(args) => evaluate::run(common, args),
         Command::Plan(args) => plan::run(common, args),
         Command::Profile(args) => profile::run(common, args),

@@ -1,6 +1,6 @@
 //! Rounds of proposing and verifying, one after the other, and what they cost.
 
-use super::plans;
+use super::plans::{self, Fault};
 use super::request::Request;
 use super::session::{Drafting, Session};
 use crate::device::{Executable, Stream};
@@ -40,6 +40,8 @@ pub struct Stats {
     /// Tokens proposed, and those of them accepted.
     pub proposed: usize,
     pub accepted: usize,
+    /// Rounds in which the draft's logits were not all finite.
+    pub draft_faults: usize,
     /// Rounds by the number of proposals.
     pub draft_lens: Vec<usize>,
     /// From the first round's submission to the last result.
@@ -183,11 +185,19 @@ impl<'s> Generation<'s> {
             return Ok(());
         }
         let outcome = plans::Outcome::of(&words);
-        if outcome.fault {
+        if outcome.fault == Fault::Draft {
+            // What it proposed was verified all the same.
+            self.stats.draft_faults += 1;
+        }
+        if outcome.fault == Fault::Target {
             self.ended = true;
+            let at = self.session.known.len();
+            let found = match self.request.check {
+                true => self.session.blame()?,
+                false => "; --check names the layer that they come from".into(),
+            };
             return Err(Error::Weights(format!(
-                "the logits at position {} are not all finite numbers; --check names the layer they come from",
-                self.session.known.len()
+                "the logits of position {at} are not all finite numbers{found}"
             )));
         }
         self.session.controller.record(&speculate::Round {

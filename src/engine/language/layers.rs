@@ -26,14 +26,16 @@ const SPARE: [&str; 5] = [
 ];
 
 impl Layers {
-    /// The model that `config` describes.
+    /// The model that `config` describes, with what `files` have.
     pub fn of(config: &Config, files: &LanguageFiles) -> Self {
+        Self::new(config, files.weights.contains("lm_head.weight"))
+    }
+
+    /// The model that `config` describes; `own_head` where T5 has an output projection of its own.
+    pub fn new(config: &Config, own_head: bool) -> Self {
         match config {
             Config::Decoder(c) => Self::Llama(Llama::new(c)),
-            Config::T5(c) => {
-                let own_head = files.weights.contains("lm_head.weight");
-                Self::T5(T5::new(c, own_head))
-            }
+            Config::T5(c) => Self::T5(T5::new(c, own_head)),
         }
     }
 

@@ -3,6 +3,7 @@
 mod embedded;
 mod generation;
 mod layers;
+mod measure;
 mod model;
 mod plans;
 mod request;

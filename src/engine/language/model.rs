@@ -4,10 +4,12 @@ use super::layers::{Layers, fits};
 use super::plans::{KMAX, judge};
 use super::runner::PREFILL;
 use crate::device::{Device, Executable, Store};
+use crate::engine::profile::noise_weights;
 use crate::error::{Error, Result};
 use crate::graph::{Finished, Graph, Source, Value};
 use crate::io::LanguageFiles;
 use crate::models::language::{Cached, Config, SLACK};
+use crate::models::llama::Llama;
 use crate::plan::{Options, Plan};
 use crate::shader::Caps;
 use std::sync::Arc;
@@ -48,7 +50,8 @@ pub struct Language {
     device: Device,
     config: Config,
     layers: Layers,
-    files: Arc<LanguageFiles>,
+    /// `None` where weights are noise.
+    files: Option<Arc<LanguageFiles>>,
     options: Options,
     /// Constants on the device, shared by all sequences and plans.
     store: Store,
@@ -78,14 +81,30 @@ impl Language {
         let config = Config::of(&files)?;
         let layers = Layers::of(&config, &files);
         fits(&layers, &files)?;
-        Ok(Self {
+        Ok(Self::new(device, config, layers, Some(files), options))
+    }
+
+    /// A model of these sizes whose weights are noise, to be timed.
+    pub fn of_noise(device: &Device, config: Config, options: &Options) -> Self {
+        let layers = Layers::new(&config, false);
+        Self::new(device, config, layers, None, options)
+    }
+
+    fn new(
+        device: &Device,
+        config: Config,
+        layers: Layers,
+        files: Option<Arc<LanguageFiles>>,
+        options: &Options,
+    ) -> Self {
+        Self {
             device: device.clone(),
             config,
             layers,
             files,
             options: options.clone(),
             store: Store::new(device),
-        })
+        }
     }
 
     /// How `files` are run on an adapter with `caps`, without a device and without reading weights: for a run of up to
@@ -132,12 +151,29 @@ impl Language {
         &self.config
     }
 
-    pub fn files(&self) -> &LanguageFiles {
-        &self.files
+    /// Its files; `None` where its weights are noise.
+    pub fn files(&self) -> Option<&LanguageFiles> {
+        self.files.as_deref()
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> String {
+        match &self.files {
+            Some(files) => files.path.display().to_string(),
+            None => "noise".into(),
+        }
     }
 
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The layers of one that has Llama's.
+    pub(in crate::engine) fn llama(&self) -> Option<&Llama> {
+        match &self.layers {
+            Layers::Llama(llama) => Some(llama),
+            Layers::T5(_) => None,
+        }
     }
 
     /// Whether it reads its prompt with an encoder.
@@ -209,18 +245,29 @@ impl Language {
     /// What planning and loading return.
     pub fn load(&self, store: &Store, graph: &Finished) -> Result<Arc<Executable>> {
         let plan = Arc::new(Plan::new(graph, self.device.caps(), &self.options)?);
-        let read = |source: &Source| -> Result<Vec<f32>> {
-            let values = self.files.weights.values(&source.name)?.to_f32();
-            match values.iter().position(|v| !v.is_finite()) {
-                Some(at) => Err(Error::Weights(format!(
-                    "{}: tensor `{}` has {} at element {at}: expected finite numbers",
-                    self.files.path.display(),
-                    source.name,
-                    values[at]
-                ))),
-                None => Ok(values),
-            }
-        };
+        let read = |source: &Source| self.values(source);
         Executable::load_in(store, plan, &read).map(Arc::new)
+    }
+
+    /// A tensor of its checkpoint.
+    ///
+    /// # Errors
+    /// What reading the file returns.
+    pub fn values(&self, source: &Source) -> Result<Vec<f32>> {
+        match &self.files {
+            None => noise_weights(source),
+            Some(files) => {
+                let values = files.weights.values(&source.name)?.to_f32();
+                match values.iter().position(|v| !v.is_finite()) {
+                    Some(at) => Err(Error::Weights(format!(
+                        "{}: tensor `{}` has {} at element {at}: expected finite numbers",
+                        files.path.display(),
+                        source.name,
+                        values[at]
+                    ))),
+                    None => Ok(values),
+                }
+            }
+        }
     }
 }

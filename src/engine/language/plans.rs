@@ -6,7 +6,7 @@ use super::runner::Runner;
 use crate::device::{Executable, Store};
 use crate::error::Result;
 use crate::graph::{Graph, Value};
-use crate::kernels::sample::{SETTINGS, accept};
+use crate::kernels::sample::{DRAFT_FAULT, SETTINGS, accept};
 use crate::models::language::{Cached, SLACK};
 use crate::ops::Sampler;
 use crate::tensor::DType;
@@ -105,6 +105,14 @@ pub(super) fn verify(
     })
 }
 
+/// Whose logits were NaN or infinite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    None,
+    Target,
+    Draft,
+}
+
 /// Writes what a round makes of its `logits`: proposals accepted, and one more token.
 pub(super) fn judge<'g>(
     g: &'g Graph,
@@ -122,8 +130,8 @@ pub(super) fn judge<'g>(
 /// What a round brought, as the device tells it.
 pub(super) struct Outcome {
     pub accepted: usize,
-    /// Logits were not all finite.
-    pub fault: bool,
+    /// Whose logits were not all finite.
+    pub fault: Fault,
     pub tokens: Vec<u32>,
 }
 
@@ -132,7 +140,11 @@ impl Outcome {
         let count = words[1] as usize;
         Self {
             accepted: words[0] as usize,
-            fault: words[3] != 0,
+            fault: match words[3] {
+                0 => Fault::None,
+                DRAFT_FAULT => Fault::Draft,
+                _ => Fault::Target,
+            },
             tokens: words[4..].iter().copied().take(count).collect(),
         }
     }

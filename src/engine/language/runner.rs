@@ -85,6 +85,19 @@ impl<K: Copy + Eq + Hash> Runner<K> {
         plan.submit(false)
     }
 
+    /// As [`Runner::fill`], of whole runs, and how many milliseconds the device took.
+    pub fn time_fill(&mut self, first: usize, end: usize) -> Result<f64> {
+        let (mut at, mut ms) = (first, 0.0);
+        while at < end {
+            let rows = chunk(at, end, self.room.capacity, self.room.window.is_some());
+            let plan = self.prefill_plan(rows)?;
+            self.store.write("start", 0, &[at as u32])?;
+            ms += plan.time(1)?[0];
+            at += rows;
+        }
+        Ok(ms)
+    }
+
     /// Computes the keys and values of positions `first..end`, whose tokens are in the history.
     ///
     /// # Errors

@@ -2,6 +2,11 @@
 
 pub mod cached;
 pub mod cascaded_group;
+pub mod causal;
+pub mod causal_bwd_dkv;
+pub mod causal_bwd_dq;
+pub mod causal_fwd;
+pub mod causal_stats;
 pub mod combine;
 pub mod decode;
 pub mod decode_coop;
@@ -9,3 +14,4 @@ pub mod flash;
 pub mod flash_coop;
 pub mod qkv;
 pub mod rotary;
+pub mod turn;

@@ -2,6 +2,9 @@
 
 pub mod binary;
 pub mod copy;
+pub mod fill;
 pub mod gated;
+pub mod gated_bwd;
 pub mod unary;
+pub mod unary_bwd;
 pub mod window;

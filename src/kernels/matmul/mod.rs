@@ -1,6 +1,7 @@
 //! Matrix products.
 
 pub mod batched;
+pub mod dense;
 pub mod gemm;
 pub mod gemm_coop;
 pub mod gemm_small;

@@ -1,3 +1,4 @@
 //! Normalisation.
 
 pub mod rms_norm;
+pub mod rms_norm_bwd;

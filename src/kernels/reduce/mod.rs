@@ -1,4 +1,5 @@
 //! Kernels that make few numbers of many.
 
+pub mod columns;
 pub mod mean;
 pub mod softmax;

@@ -4,11 +4,13 @@
 //! stream in f32. Weights carry the names of the published checkpoints.
 
 mod rows;
+mod train;
 
 use crate::graph::{Activation, Graph, Value, Weight};
 use crate::models::language::{Cached, DecoderConfig, SLACK, rotary_table};
 use crate::ops::{Attend, Norm, Qkv};
 use rows::{pairs, queries_keys_values};
+pub use train::trained;
 
 /// The model's constants, in its own structure.
 pub struct Llama {

@@ -1,0 +1,10 @@
+// distill: of one token with the target's p and the draft's q, (its term of the loss, its term of a sum that the
+// gradient needs); and the gradient, given that sum.
+// KL(p‖q): q - p.
+fn distill_terms(p: f32, q: f32, log_q: f32) -> vec2<f32> {
+  return vec2(p * (ln(max(p, TINY)) - log_q), 0.0);
+}
+
+fn distill_slope(p: f32, q: f32, inner: f32) -> f32 {
+  return q - p;
+}

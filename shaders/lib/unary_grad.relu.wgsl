@@ -1,0 +1,3 @@
+fn unary_grad(v: itemf) -> itemf {
+  return select(itemf(), itemf(1.0), v > itemf());
+}

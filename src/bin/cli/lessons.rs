@@ -1,0 +1,206 @@
+//! What `distill` learns from, by the kind of its file.
+
+use super::distill::Args;
+use cascadia::device::Device;
+use cascadia::engine::distill::{Batch, Recorded, Texts};
+use cascadia::engine::language::Language;
+use cascadia::io::text::Tokenizer;
+use cascadia::io::{LanguageFiles, utf8};
+use cascadia::plan::Options;
+use cascadia::tensor::DType;
+use cascadia::{Error, Result};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Recorded rows, or texts and who teaches them.
+pub enum Lessons {
+    Recorded(Recorded),
+    Texts(Box<Texts>),
+}
+
+impl Lessons {
+    /// Those in `args.data`, for `draft`.
+    pub fn open(
+        args: &Args,
+        device: &Device,
+        draft: &Language,
+        target: Option<LanguageFiles>,
+    ) -> Result<Self> {
+        let path = &args.data;
+        let ending = |end: &str| path.extension().is_some_and(|e| e == end);
+        let vocab = draft.config().vocab();
+        if ending("safetensors") {
+            return Recorded::open(path, vocab).map(Self::Recorded);
+        }
+        let Some(target) = target else {
+            return Err(Error::Usage(format!(
+                "--target is missing: {} is no file of recorded rows, so a model must teach it",
+                path.display()
+            )));
+        };
+        let Some(tokenizer) = target.tokenizer()? else {
+            return Err(Error::Usage(format!(
+                "{} has no tokenizer.json, which texts need",
+                target.path.display()
+            )));
+        };
+        if let Some(theirs) = draft
+            .files()
+            .map(LanguageFiles::tokenizer)
+            .transpose()?
+            .flatten()
+        {
+            tokenizer.agree(&theirs)?;
+        }
+        let target = Language::open(device, Arc::new(target), &Options::new(DType::F32))?;
+        if target.config().vocab() != vocab {
+            return Err(Error::Usage(format!(
+                "the draft's vocabulary has {vocab} tokens, the target's {}: they must be the same",
+                target.config().vocab()
+            )));
+        }
+        let mut texts = Texts::new(&Arc::new(target), args.length, args.temperature)?;
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let text = utf8(&path.display().to_string(), bytes)?;
+        match ending("jsonl") || ending("json") {
+            true => lines(path, &text, &tokenizer, args, &mut texts)?,
+            false => texts.push_text(&tokenizer.encode(&text, false)?),
+        }
+        if texts.sequences() == 0 {
+            return Err(Error::file(
+                path,
+                "holds nothing to learn: expected a text of at least two tokens",
+            ));
+        }
+        Ok(Self::Texts(Box::new(texts)))
+    }
+
+    pub fn sequences(&self) -> usize {
+        match self {
+            Self::Recorded(rows) => rows.sequences(),
+            Self::Texts(texts) => texts.sequences(),
+        }
+    }
+
+    /// Whether they are taken in the order of the file: what was recorded is, so that others can do the same.
+    pub fn ordered(&self) -> bool {
+        matches!(self, Self::Recorded(_))
+    }
+
+    /// The given sequences, with distributions where `soft`.
+    pub fn batch(&mut self, which: Vec<usize>, soft: bool) -> Result<Batch> {
+        match self {
+            Self::Recorded(rows) => Ok(rows.batch(which)),
+            Self::Texts(texts) => texts.batch(which, soft),
+        }
+    }
+}
+
+/// One object a line.
+fn lines(
+    path: &Path,
+    text: &str,
+    tokenizer: &Tokenizer,
+    args: &Args,
+    texts: &mut Texts,
+) -> Result<()> {
+    let used = |line: &&str| !line.trim().is_empty();
+    for (i, line) in text.lines().filter(used).enumerate() {
+        let fault = |what: String| Error::file(path, format!("text {}: {what}", i + 1));
+        let object: serde_json::Value = serde_json::from_str(line)
+            .map_err(|e| fault(format!("expected a JSON object: {e}")))?;
+        let field = |name: &str| object.get(name).and_then(|v| v.as_str());
+        match (field("text"), field("prompt"), field("answer")) {
+            (Some(text), None, None) => texts.push_text(&tokenizer.encode(text, false)?),
+            (None, Some(prompt), Some(answer)) => {
+                let prompt = tokenizer.prompt(prompt)?;
+                texts.push_answered(&prompt, &tokenizer.encode(answer, false)?);
+            }
+            (None, Some(prompt), None) => {
+                let prompt = tokenizer.prompt(prompt)?;
+                texts.push_prompt(&prompt, args.max_new, args.seed.wrapping_add(i as u64))?;
+            }
+            _ => {
+                return Err(fault(
+                    "expected `text`, or `prompt` and maybe `answer`".into(),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// In which order sequences are taken: that of the file over and over, or each time another one.
+pub struct Order {
+    sequences: usize,
+    ordered: bool,
+    seed: u64,
+    /// How many were taken.
+    at: usize,
+    /// The present round's.
+    round: Vec<usize>,
+}
+
+impl Order {
+    pub fn new(sequences: usize, ordered: bool, seed: u64) -> Self {
+        Self {
+            sequences,
+            ordered,
+            seed,
+            at: 0,
+            round: Vec::new(),
+        }
+    }
+
+    /// Goes on as if `n` had been taken.
+    pub fn skip(&mut self, n: usize) {
+        self.next(n);
+    }
+
+    /// The next `n`.
+    pub fn next(&mut self, n: usize) -> Vec<usize> {
+        (0..n).map(|_| self.one()).collect()
+    }
+
+    fn one(&mut self) -> usize {
+        let (round, place) = (self.at / self.sequences, self.at % self.sequences);
+        if place == 0 || self.round.is_empty() {
+            self.round = (0..self.sequences).collect();
+            if !self.ordered {
+                let key = |i: &usize| mixed(mixed(self.seed ^ round as u64) ^ *i as u64);
+                self.round.sort_by_key(key);
+            }
+        }
+        self.at += 1;
+        self.round[place]
+    }
+}
+
+/// Steele, Lea and Flood's finaliser ("Fast splittable pseudorandom number generators"): neighbours become unlike.
+fn mixed(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Order;
+
+    #[test]
+    fn every_round_takes_each_once() {
+        let mut shuffled = Order::new(5, false, 3);
+        let rounds: Vec<Vec<usize>> = (0..4).map(|_| shuffled.next(5)).collect();
+        for round in &rounds {
+            let mut sorted = round.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [0, 1, 2, 3, 4]);
+        }
+        assert!(rounds.windows(2).any(|w| w[0] != w[1]));
+        let mut later = Order::new(5, false, 3);
+        later.skip(5);
+        assert_eq!(later.next(5), rounds[1]);
+        assert_eq!(Order::new(3, true, 9).next(7), [0, 1, 2, 0, 1, 2, 0]);
+    }
+}

@@ -1,0 +1,121 @@
+//! A trained draft as a folder like the one that it came from.
+
+use super::trainer::{Trainer, moment};
+use crate::error::{Error, Result};
+use crate::io::{Checkpoint, save, write_atomically};
+use crate::tensor::Tensor;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+impl Trainer {
+    /// Its tensors by their published names, in f32.
+    ///
+    /// # Errors
+    /// What reading returns.
+    pub fn export(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut out = Vec::new();
+        for (weight, values) in self.weights()? {
+            let published = weight.published(&values)?;
+            for (source, values) in weight.sources.iter().zip(published) {
+                let tensor = Tensor::from_f32(&source.shape, &values)?;
+                out.push((source.name.clone(), tensor));
+            }
+        }
+        out.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(out)
+    }
+
+    /// Writes the draft into `folder`, which is made where it is not there: config.json and the tokenizer's files as
+    /// the draft has them, then model.safetensors with `lineage` as its metadata. Each file is written whole or not at
+    /// all, the weights last.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::File`] where the operating system refuses; what was there stays then.
+    pub fn save(&self, folder: &Path, lineage: &BTreeMap<String, String>) -> Result<()> {
+        let Some(files) = self.model().files() else {
+            return Err(Error::Usage(
+                "a model of noise has no folder to be like".into(),
+            ));
+        };
+        let tensors = self.export()?;
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        for (name, bytes) in files.companions()? {
+            write_atomically(&folder.join(name), |file| file.write_all(&bytes))?;
+        }
+        let mut metadata = lineage.clone();
+        metadata.insert("format".into(), "pt".into());
+        save(&folder.join("model.safetensors"), &tensors, Some(&metadata))
+    }
+}
+
+impl Trainer {
+    /// Writes all that a later [`Trainer::resume`] goes on from as a safetensors file: weights, moments, and the count
+    /// of steps. Whole or not at all.
+    ///
+    /// # Errors
+    /// As [`Trainer::save`].
+    pub fn suspend(&self, path: &Path) -> Result<()> {
+        let mut tensors = vec![("control".to_string(), self.store.read("control")?)];
+        for name in self.kept()? {
+            tensors.push((name.clone(), self.store.read(&name)?));
+        }
+        let mut metadata = BTreeMap::new();
+        metadata.insert("steps".to_string(), self.steps.to_string());
+        metadata.insert("rejected".into(), self.rejected.to_string());
+        metadata.insert("norm".into(), self.norm.unwrap_or(0.0).to_string());
+        save(path, &tensors, Some(&metadata))
+    }
+
+    /// Goes on from what [`Trainer::suspend`] wrote of a draft of the same shape under the same optimiser.
+    ///
+    /// # Errors
+    /// [`Error::File`] and [`Error::Io`] where the file is not that; nothing is changed then.
+    pub fn resume(&mut self, path: &Path) -> Result<()> {
+        let file = Checkpoint::open(path)?;
+        let number = |key: &str| -> Result<f64> {
+            let text = file.metadata().get(key);
+            let number = text.and_then(|t| t.parse().ok());
+            number
+                .filter(|n: &f64| n.is_finite() && *n >= 0.0)
+                .ok_or_else(|| {
+                    Error::file(
+                        path,
+                        format!("says no `{key}`: it is not a training's state"),
+                    )
+                })
+        };
+        let (steps, rejected, norm) = (number("steps")?, number("rejected")?, number("norm")?);
+        let mut all = Vec::new();
+        for name in std::iter::once("control".to_string()).chain(self.kept()?) {
+            let values = file.tensor(&name)?.to_f32();
+            let have = self.store.read(&name)?.len();
+            if values.len() != have {
+                return Err(Error::file(
+                    path,
+                    format!(
+                        "`{name}` has {} elements, the draft's has {have}",
+                        values.len()
+                    ),
+                ));
+            }
+            all.push((name, values));
+        }
+        for (name, values) in all {
+            self.store.write(&name, 0, bytemuck::cast_slice(&values))?;
+        }
+        (self.steps, self.rejected) = (steps as u64, rejected as u64);
+        self.norm = (norm > 0.0).then_some(norm);
+        Ok(())
+    }
+
+    /// The states that a resumed training needs.
+    fn kept(&self) -> Result<Vec<String>> {
+        let keeps = self.settings().optimizer.keeps();
+        let names = self.names()?.into_iter().flat_map(|name| {
+            let moments = keeps.iter().map(|of| moment(of, &name)).collect::<Vec<_>>();
+            std::iter::once(name).chain(moments)
+        });
+        Ok(names.collect())
+    }
+}

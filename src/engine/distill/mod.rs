@@ -1,0 +1,13 @@
+//! Distillation: a draft learns from the target's distributions ("Online Speculative Decoding", arXiv 2310.07177).
+
+mod batch;
+mod export;
+mod settings;
+mod texts;
+mod trainer;
+
+pub use crate::kernels::loss::distill::Loss;
+pub use batch::{Batch, Recorded};
+pub use settings::{Optimizer, Schedule, Settings};
+pub use texts::Texts;
+pub use trainer::{Step, Trainer};

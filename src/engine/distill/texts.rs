@@ -1,0 +1,157 @@
+//! Texts that a draft learns from: the target's distributions after each of their tokens.
+
+use super::batch::Batch;
+use crate::engine::language::{
+    Draft, DraftLen, Language, Request, Room, Sampling, Scorer, Session,
+};
+use crate::error::{Error, Result};
+use std::sync::Arc;
+
+/// A sequence, and the first of its rows that is taught: those before it read the prompt.
+#[derive(Clone, Debug, PartialEq)]
+struct Lesson {
+    tokens: Vec<u32>,
+    first: usize,
+}
+
+/// Texts, and the target that teaches them.
+pub struct Texts {
+    target: Arc<Language>,
+    scorer: Scorer,
+    lessons: Vec<Lesson>,
+    len: usize,
+    temperature: f32,
+}
+
+impl Texts {
+    /// No texts yet, taught by `target` in sequences of at most `len` tokens. Its distributions are those at
+    /// `temperature`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the target has an encoder, or `len` is less than 2 or more than it was made for.
+    pub fn new(target: &Arc<Language>, len: usize, temperature: f32) -> Result<Self> {
+        if target.has_encoder() {
+            return Err(Error::Usage(
+                "texts are taught by models that go on from a text; this target has an encoder"
+                    .into(),
+            ));
+        }
+        let most = target.max_positions().unwrap_or(usize::MAX);
+        if len < 2 || len > most {
+            return Err(Error::Usage(format!(
+                "sequences of {len} tokens cannot be taught; expected 2 to {most}"
+            )));
+        }
+        Ok(Self {
+            target: target.clone(),
+            scorer: Scorer::new(target, len)?,
+            lessons: Vec::new(),
+            len,
+            temperature,
+        })
+    }
+
+    /// How many sequences there are.
+    pub fn sequences(&self) -> usize {
+        self.lessons.len()
+    }
+
+    /// A text that is taught as it is, in pieces.
+    pub fn push_text(&mut self, tokens: &[u32]) {
+        let pieces = tokens.chunks(self.len).filter(|piece| piece.len() > 1);
+        self.lessons.extend(pieces.map(|piece| Lesson {
+            tokens: piece.to_vec(),
+            first: 0,
+        }));
+    }
+
+    /// A prompt, of which the answer alone is taught.
+    pub fn push_answered(&mut self, prompt: &[u32], answer: &[u32]) {
+        let mut tokens = [prompt, answer].concat();
+        tokens.truncate(self.len);
+        let first = prompt.len().saturating_sub(1);
+        if first + 1 < tokens.len() {
+            self.lessons.push(Lesson { tokens, first });
+        }
+    }
+
+    /// A prompt that the target answers itself, by at most `max_new` tokens drawn at its temperature.
+    ///
+    /// # Errors
+    /// As [`Session::generate`].
+    pub fn push_prompt(&mut self, prompt: &[u32], max_new: usize, seed: u64) -> Result<()> {
+        let room = self.len.saturating_sub(prompt.len()).min(max_new);
+        if room == 0 {
+            return Ok(());
+        }
+        let mut session = Session::new(&self.target, Draft::None, Room::of(self.len))?;
+        let request = Request {
+            max_new: room,
+            sampling: Sampling {
+                temperature: self.temperature,
+                seed,
+                ..Sampling::greedy()
+            },
+            draft_len: DraftLen::Off,
+            stop: self.target.config().eos().to_vec(),
+            check: false,
+        };
+        let mut answer = Vec::new();
+        let mut generation = session.generate(prompt, &request)?;
+        while let Some(tokens) = generation.next()? {
+            answer.extend(tokens);
+        }
+        self.push_answered(prompt, &answer);
+        Ok(())
+    }
+
+    /// The given sequences as one batch: every row that predicts a token of what is taught, with the target's
+    /// distribution where `soft`, and the token that comes.
+    ///
+    /// # Errors
+    /// As [`Scorer::logits`]; [`Error::Weights`] where the target's logits are not finite.
+    pub fn batch(&mut self, which: impl IntoIterator<Item = usize>, soft: bool) -> Result<Batch> {
+        let mut batch = Batch {
+            len: self.len,
+            labels: Some(Vec::new()),
+            ..Batch::default()
+        };
+        for (i, at) in which.into_iter().enumerate() {
+            let lesson = &self.lessons[at % self.lessons.len().max(1)];
+            let taught = lesson.first..lesson.tokens.len() - 1;
+            batch.tokens.extend(&lesson.tokens);
+            batch.tokens.resize((i + 1) * self.len, 0);
+            batch
+                .rows
+                .extend(taught.clone().map(|row| (i * self.len + row) as u32));
+            if let Some(labels) = &mut batch.labels {
+                labels.extend(&lesson.tokens[lesson.first + 1..]);
+            }
+            if soft {
+                let logits = self.scorer.logits(&lesson.tokens)?;
+                let vocab = logits.shape()[1];
+                let values = logits.to_f32();
+                for row in taught {
+                    let probs = softmax(&values[row * vocab..][..vocab], self.temperature);
+                    batch.probs.extend(probs.ok_or_else(|| {
+                        Error::Weights(format!(
+                            "the target's logits at position {row} are not all finite numbers"
+                        ))
+                    })?);
+                }
+            }
+        }
+        Ok(batch)
+    }
+}
+
+/// softmax(logits / temperature); `None` where they are no numbers.
+fn softmax(logits: &[f32], temperature: f32) -> Option<Vec<f32>> {
+    let most = logits.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    let e: Vec<f64> = (logits.iter())
+        .map(|&v| (f64::from(v - most) / f64::from(temperature)).exp())
+        .collect();
+    let sum: f64 = e.iter().sum();
+    let fine = sum.is_finite() && sum > 0.0;
+    fine.then(|| e.into_iter().map(|v| (v / sum) as f32).collect())
+}
