@@ -86,6 +86,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`Error::DeviceLost`] where the device went.
+    #[allow(clippy::should_implement_trait)] // It returns what failed, and is no iterator.
     pub fn next(&mut self) -> Result<Option<Vec<u32>>> {
         let Some(p) = self.pending.pop_front() else {
             return Ok(None);

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 pub(super) enum Layers {
     Llama(Llama),
-    T5(T5),
+    T5(Box<T5>),
 }
 
 /// Parts of the names of tensors that published checkpoints carry and no model reads.
@@ -35,7 +35,7 @@ impl Layers {
     pub fn new(config: &Config, own_head: bool) -> Self {
         match config {
             Config::Decoder(c) => Self::Llama(Llama::new(c)),
-            Config::T5(c) => Self::T5(T5::new(c, own_head)),
+            Config::T5(c) => Self::T5(Box::new(T5::new(c, own_head))),
         }
     }
 
