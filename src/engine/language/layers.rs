@@ -11,7 +11,7 @@ use crate::tensor::DType;
 use std::collections::BTreeSet;
 
 pub(super) enum Layers {
-    Llama(Llama),
+    Llama(Box<Llama>),
     T5(Box<T5>),
 }
 
@@ -34,7 +34,7 @@ impl Layers {
     /// The model that `config` describes; `own_head` where T5 has an output projection of its own.
     pub fn new(config: &Config, own_head: bool) -> Self {
         match config {
-            Config::Decoder(c) => Self::Llama(Llama::new(c)),
+            Config::Decoder(c) => Self::Llama(Box::new(Llama::new(c))),
             Config::T5(c) => Self::T5(Box::new(T5::new(c, own_head))),
         }
     }
