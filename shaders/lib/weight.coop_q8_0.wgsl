@@ -28,7 +28,7 @@ fn weight_expand(p: Piece, tile: u32, lane: u32) {
 
 // Four bytes less 128. Under the exponent 0x64 a byte in the low bits of a half is 1024 more than itself.
 fn weight_four(v: u32) -> elem4 {
-  let low = vec2<elem>(unpack2x16float(v & 0x00FF00FFu | 0x64006400u));
-  let high = vec2<elem>(unpack2x16float(v >> 8u & 0x00FF00FFu | 0x64006400u));
+  let low = vec2<elem>(unpack2x16float((v & 0x00FF00FFu) | 0x64006400u));
+  let high = vec2<elem>(unpack2x16float(((v >> 8u) & 0x00FF00FFu) | 0x64006400u));
   return elem4(low, high) - elem4(1152.0);
 }

@@ -11,8 +11,8 @@ fn weight_depth(lane: u32, part: u32) -> u32 {
 fn weight(block: u32, lane: u32, part: u32) -> Eight {
   let d = weight_scale(block, lane);
   let v = vec4<u32>(w[block * 32u + lane][part]);
-  let low = vec4<f32>(v >> vec4<u32>(0u, 16u, 4u, 20u) & vec4<u32>(15u)) - 8.0;
-  let high = vec4<f32>(v >> vec4<u32>(8u, 24u, 12u, 28u) & vec4<u32>(15u)) - 8.0;
+  let low = vec4<f32>((v >> vec4<u32>(0u, 16u, 4u, 20u)) & vec4<u32>(15u)) - 8.0;
+  let high = vec4<f32>((v >> vec4<u32>(8u, 24u, 12u, 28u)) & vec4<u32>(15u)) - 8.0;
   return Eight(low * d, high * d);
 }
 

@@ -13,8 +13,8 @@ fn weight(block: u32, lane: u32, part: u32) -> Eight {
   let four = w[block * 64u + part / 2u * 32u + lane];
   let v = select(four.xy, four.zw, part % 2u == 1u);
   let shift = vec4<u32>(0u, 16u, 8u, 24u);
-  let low = vec4<f32>(vec4<u32>(v.x) >> shift & vec4<u32>(255u)) - 128.0;
-  let high = vec4<f32>(vec4<u32>(v.y) >> shift & vec4<u32>(255u)) - 128.0;
+  let low = vec4<f32>((vec4<u32>(v.x) >> shift) & vec4<u32>(255u)) - 128.0;
+  let high = vec4<f32>((vec4<u32>(v.y) >> shift) & vec4<u32>(255u)) - 128.0;
   return Eight(low * d, high * d);
 }
 
