@@ -207,3 +207,35 @@ fn a_step_that_is_no_number_changes_nothing() {
     assert!(step(&mut trainer, &fine).applied);
     assert_ne!(trainer.export().unwrap_or_else(|e| panic!("{e}")), before);
 }
+
+#[test]
+fn what_is_computed_again_is_the_same_in_less_memory() {
+    let device = one();
+    let pair = pair(&device);
+    let batch = taught(&pair, &[4, 9, 32]);
+    let run = |recompute| {
+        let settings = Settings {
+            recompute,
+            ..settings(Loss::ForwardKl)
+        };
+        // The target has three layers.
+        let mut trainer = Trainer::new(&pair.target, settings).unwrap_or_else(|e| panic!("{e}"));
+        let other = Batch {
+            probs: batch.probs.iter().rev().copied().collect(),
+            ..batch.clone()
+        };
+        let steps: Vec<_> = (0..2)
+            .map(|_| (trainer.step(std::slice::from_ref(&other))).unwrap_or_else(|e| panic!("{e}")))
+            .collect();
+        let weights = trainer.export().unwrap_or_else(|e| panic!("{e}"));
+        (steps, weights, trainer.working_bytes())
+    };
+    let (kept, again) = (run(false), run(true));
+    assert_eq!(kept.0, again.0);
+    assert_eq!(kept.1, again.1);
+    println!(
+        "{} bytes kept, {} with layers computed again",
+        kept.2, again.2
+    );
+    assert!(again.2 < kept.2, "{} {}", again.2, kept.2);
+}

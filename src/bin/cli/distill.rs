@@ -86,6 +86,9 @@ pub struct Args {
     /// The largest norm of all gradients together; larger ones are scaled down
     #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
     clip: Option<f32>,
+    /// Compute activations once more for the gradients instead of keeping them: less memory, more time
+    #[arg(long)]
+    recompute: bool,
     /// Train low-rank additions instead of the weights
     #[arg(long, value_name = "R")]
     lora_rank: Option<usize>,
@@ -150,6 +153,7 @@ impl Args {
             },
             weight_decay: self.weight_decay,
             clip: self.clip,
+            recompute: self.recompute,
             ..Settings::default()
         }
     }

@@ -61,6 +61,9 @@ pub struct Settings {
     pub clip: Option<f32>,
     /// A step whose gradients have more than so many times the mean norm of the last ones is rejected.
     pub explosion: f32,
+    /// Keep only each layer's input for the gradients and compute the rest of it once more: less memory, a third more
+    /// work.
+    pub recompute: bool,
 }
 
 impl Default for Settings {
@@ -75,6 +78,7 @@ impl Default for Settings {
             weight_decay: 0.01,
             clip: None,
             explosion: 1e3,
+            recompute: false,
         }
     }
 }

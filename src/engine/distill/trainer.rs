@@ -119,6 +119,12 @@ impl Trainer {
         self.store.bytes().1
     }
 
+    /// Bytes that the largest plan works on beside them: activations, gradients.
+    pub fn working_bytes(&self) -> u64 {
+        let all = self.plans.values().map(|run| run.plan().slot_bytes());
+        all.max().unwrap_or(0)
+    }
+
     /// One step on `batches`, whose gradients' mean changes the weights: several for a batch that is too large at once.
     ///
     /// # Errors
@@ -250,7 +256,7 @@ impl Trainer {
         let words = |what: &str, n: usize| g.state(shape.name(what), &[n], DType::U32);
         let tokens = words("tokens", shape.sequences * shape.len);
         // Of the last layer's rows only those that are taught need logits.
-        let hidden = llama.train(tokens, shape.len);
+        let hidden = llama.train(tokens, shape.len, s.recompute);
         let logits = llama.train_logits(hidden.rows_of(words("rows", shape.rows)));
         let hard = s.loss == Loss::CrossEntropy;
         let marks = words("marks", shape.rows);
@@ -266,7 +272,8 @@ impl Trainer {
             },
         };
         let [loss, dlogits] = logits.distill(&taught, s.loss, s.temperature);
-        let weights = llama.weights();
+        // The last layer's first: so each layer's activations are free once its gradients are there.
+        let weights: Vec<&Weight> = llama.weights().into_iter().rev().collect();
         let values: Vec<Value> = weights.iter().map(|w| trained(&g, w)).collect();
         let grads = g.grad_from(&[(logits, dlogits)], &values);
         let gather = |share: f32| -> Vec<Value> {

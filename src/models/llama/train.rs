@@ -47,8 +47,9 @@ impl Llama {
     }
 
     /// The residual stream [rows, hidden] after the last layer, of sequences of `len` tokens, one after the other:
-    /// `tokens` u32 [rows], `rows` a multiple of `len`. Each token sees those before it in its own sequence.
-    pub fn train<'g>(&self, tokens: Value<'g>, len: usize) -> Value<'g> {
+    /// `tokens` u32 [rows], `rows` a multiple of `len`. Each token sees those before it in its own sequence. With
+    /// `again`, of a layer's values only its input is kept for the gradients, which compute the others once more.
+    pub fn train<'g>(&self, tokens: Value<'g>, len: usize, again: bool) -> Value<'g> {
         let (c, g) = (&self.config, tokens.graph());
         let (turn, head_dim) = (c.rotary.clone(), c.head_dim);
         let rotary = Weight::made(
@@ -66,6 +67,7 @@ impl Llama {
         let mut x = trained(g, &self.embedding).rows_of(tokens);
         for (i, layer) in self.layers.iter().enumerate() {
             let _scope = g.scope(format_args!("layers.{i}"));
+            let _segment = again.then(|| g.segment());
             let normed = x.normed(trained(g, &layer.attention_norm), c.eps);
             let attended = attention.apply(layer.qkv.train(normed), Some(&rotary));
             x = x + layer.output.train(attended);
