@@ -1,12 +1,17 @@
 //! Distillation against torch in float64: losses, gradients, and what three steps of AdamW make of a small Llama.
 
 use cascadia::engine::distill::{Batch, Loss, Optimizer, Settings, Trainer};
+use cascadia::engine::language::Language;
 use cascadia::graph::Weight;
+use cascadia::models::language::Config;
+use cascadia::plan::Options;
+use cascadia::tensor::DType;
 use kernels_tests::distill::{devices, one, pair, settings, taught};
 use kernels_tests::references::relative_l2;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[derive(Deserialize)]
 struct Expected {
@@ -238,4 +243,32 @@ fn what_is_computed_again_is_the_same_in_less_memory() {
         kept.2, again.2
     );
     assert!(again.2 < kept.2, "{} {}", again.2, kept.2);
+}
+
+#[test]
+fn a_deep_draft_is_planned() {
+    let device = one();
+    let config = serde_json::json!({
+        "architectures": ["LlamaForCausalLM"], "vocab_size": 32, "hidden_size": 16, "intermediate_size": 16,
+        "num_hidden_layers": 48, "num_attention_heads": 2, "max_position_embeddings": 32
+    });
+    let config = Config::parse(Path::new("config.json"), &config).unwrap_or_else(|e| panic!("{e}"));
+    let options = Options::new(DType::F32);
+    let model = Arc::new(Language::of_noise(&device, config, &options));
+    for recompute in [false, true] {
+        let settings = Settings {
+            recompute,
+            ..settings(Loss::CrossEntropy)
+        };
+        let mut trainer = Trainer::new(&model, settings).unwrap_or_else(|e| panic!("{e}"));
+        let batch = Batch {
+            len: 4,
+            tokens: vec![1, 2, 3, 4],
+            rows: vec![3],
+            labels: Some(vec![5]),
+            ..Batch::default()
+        };
+        let step = trainer.step(&[batch]).unwrap_or_else(|e| panic!("{e}"));
+        assert!(step.applied && step.loss > 0.0, "{step:?}");
+    }
 }
