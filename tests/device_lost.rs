@@ -21,10 +21,7 @@ fn open(adapter: &str) -> Device {
 }
 
 fn classifier(device: &Device) -> Classifier {
-    let options = plan::Options {
-        dtype: DType::F32,
-        fuse: true,
-    };
+    let options = plan::Options::new(DType::F32);
     Classifier::new(device, embedded().unwrap(), Some([SIDE, SIDE]), &options).unwrap()
 }
 

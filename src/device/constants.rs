@@ -5,7 +5,10 @@ use crate::error::Result;
 use crate::graph::{Encode, Pack, Source};
 use crate::plan::{Plan, Role};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What returns a checkpoint's tensor in row-major order.
+pub type Read<'a> = dyn Fn(&Source) -> Result<Vec<f32>> + Sync + 'a;
 
 /// Part of a wgpu buffer.
 #[derive(Clone)]
@@ -42,14 +45,12 @@ impl Constants {
         &mut self,
         d: &Inner,
         plan: &Plan,
-        read: &dyn Fn(&Source) -> Result<Vec<f32>>,
+        read: &Read<'_>,
         ranges: &mut [Option<Range>],
     ) -> Result<()> {
         let align = u64::from(d.caps.offset_alignment).max(4);
         let most = d.caps.max_buffer_bytes.min(1 << 30);
         let mut groups: Vec<(u64, Vec<(usize, u64)>)> = Vec::new();
-        // How often a weight's values are still needed: kept no longer than that.
-        let mut needed: HashMap<&str, usize> = HashMap::new();
         for (i, b) in plan.buffers.iter().enumerate() {
             let Role::Constant(packs, encode) = &b.role else {
                 continue;
@@ -57,9 +58,6 @@ impl Constants {
             if let Some(range) = self.find(packs, *encode) {
                 ranges[i] = Some(range.clone());
                 continue;
-            }
-            for pack in packs {
-                *needed.entry(&pack.weight.name).or_default() += 1;
             }
             match groups.last_mut() {
                 Some((size, members)) if *size + b.bytes() <= most => {
@@ -69,43 +67,88 @@ impl Constants {
                 _ => groups.push((b.bytes().next_multiple_of(align), vec![(i, 0)])),
             }
         }
-        let mut values: HashMap<&str, Arc<Vec<f32>>> = HashMap::new();
+        let mut places = Vec::new();
         for (size, members) in groups {
             use wgpu::BufferUsages as U;
             let buffer = d.buffer("weights", size, U::STORAGE | U::COPY_SRC | U::COPY_DST)?;
             for (i, offset) in members {
-                let b = &plan.buffers[i];
-                let Role::Constant(packs, encode) = &b.role else {
-                    continue;
-                };
-                let mut data = Vec::new();
-                for pack in packs {
-                    let name = pack.weight.name.as_str();
-                    let weight = match values.get(name) {
-                        Some(v) => v.clone(),
-                        None => Arc::new(pack.weight.values(read)?),
-                    };
-                    data.extend(pack.fill(&weight));
-                    if let Some(left) = needed.get_mut(name) {
-                        *left -= 1;
-                        if *left == 0 {
-                            values.remove(name);
-                        } else {
-                            values.insert(name, weight);
-                        }
-                    }
-                }
-                d.upload(&buffer, offset, &encode.bytes(&data));
-                let range = Range {
+                places.push(i);
+                ranges[i] = Some(Range {
                     buffer: buffer.clone(),
                     offset,
-                    bytes: b.bytes().next_multiple_of(4),
-                };
-                ranges[i] = Some(range.clone());
+                    bytes: plan.buffers[i].bytes().next_multiple_of(4),
+                });
+            }
+        }
+        build(plan, &places, read, |i, bytes| {
+            if let Some(range) = &ranges[i] {
+                d.upload(&range.buffer, range.offset, &bytes);
+            }
+        })?;
+        for i in places {
+            if let (Role::Constant(packs, encode), Some(range)) =
+                (&plan.buffers[i].role, &ranges[i])
+            {
                 let made = self.made.entry(key(packs).to_string()).or_default();
-                made.push((packs.clone(), *encode, range));
+                made.push((packs.clone(), *encode, range.clone()));
             }
         }
         Ok(())
     }
+}
+
+/// Builders that work at a time: each holds a weight in f32.
+const BUILDERS: usize = 8;
+
+/// Builds the constants `which` of `plan` on several threads and hands each to `done`, on this one, as it comes.
+fn build(
+    plan: &Plan,
+    which: &[usize],
+    read: &Read<'_>,
+    mut done: impl FnMut(usize, Vec<u8>),
+) -> Result<()> {
+    let one = |i: usize| -> Result<Vec<u8>> {
+        let Role::Constant(packs, encode) = &plan.buffers[i].role else {
+            return Ok(Vec::new());
+        };
+        let mut data = Vec::new();
+        for pack in packs {
+            let values = pack.fill(&pack.weight.values(read)?);
+            if data.is_empty() {
+                data = values;
+            } else {
+                data.extend(values);
+            }
+        }
+        Ok(encode.bytes(&data))
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let threads = threads.min(BUILDERS).min(which.len());
+    if threads < 2 {
+        for &i in which {
+            done(i, one(i)?);
+        }
+        return Ok(());
+    }
+    let next = AtomicUsize::new(0);
+    let (send, built) = std::sync::mpsc::sync_channel(1);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (send, next, one) = (send.clone(), &next, &one);
+            scope.spawn(move || {
+                while let Some(&i) = which.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // Nobody listens any more where another has failed.
+                    if send.send(one(i).map(|bytes| (i, bytes))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(send);
+        for result in built {
+            let (i, bytes) = result?;
+            done(i, bytes);
+        }
+        Ok(())
+    })
 }

@@ -1,10 +1,9 @@
 //! A plan on a device: its memory, its bind groups, and running it. Nothing is created while it runs.
 
-use super::constants::Range;
+use super::constants::{Range, Read};
 use super::store::{State, Store};
 use super::{Device, Inner, pipeline::Pipeline};
 use crate::error::{Error, Result};
-use crate::graph::Source;
 use crate::plan::{Buffer, Plan, Port, Role};
 use crate::shader::Dispatch;
 use crate::tensor::{DType, Layout, Tensor};
@@ -54,11 +53,7 @@ impl Executable {
     /// # Errors
     /// What `read` returns; [`Error::Plan`] where the plan is not for such a device; [`Error::Device`] where
     /// memory is short.
-    pub fn load(
-        device: &Device,
-        plan: Arc<Plan>,
-        read: &dyn Fn(&Source) -> Result<Vec<f32>>,
-    ) -> Result<Self> {
+    pub fn load(device: &Device, plan: Arc<Plan>, read: &Read<'_>) -> Result<Self> {
         Self::load_in(&Store::new(device), plan, read)
     }
 
@@ -66,11 +61,7 @@ impl Executable {
     ///
     /// # Errors
     /// As [`Executable::load`]; [`Error::Plan`] where a state has another size there.
-    pub fn load_in(
-        store: &Store,
-        plan: Arc<Plan>,
-        read: &dyn Fn(&Source) -> Result<Vec<f32>>,
-    ) -> Result<Self> {
+    pub fn load_in(store: &Store, plan: Arc<Plan>, read: &Read<'_>) -> Result<Self> {
         let d = &store.device;
         d.check()?;
         fits(&plan, d)?;
@@ -279,12 +270,10 @@ fn fits(plan: &Plan, d: &Inner) -> Result<()> {
         .iter()
         .find(|b| b.bytes() > d.caps.max_binding_bytes)
     {
-        Some(b) => Err(Error::Plan(format!(
-            "a tensor of {} bytes is beyond the {} that adapter `{}` binds at once; use a smaller batch",
-            b.bytes(),
-            d.caps.max_binding_bytes,
-            d.name
-        ))),
+        Some(b) => {
+            let who = format!("adapter `{}`", d.name);
+            Err(Error::Plan(b.beyond(d.caps.max_binding_bytes, &who)))
+        }
         None => Ok(()),
     }
 }

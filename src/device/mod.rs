@@ -10,6 +10,7 @@ mod stream;
 mod timing;
 
 pub use adapters::{AdapterReport, adapters};
+pub use constants::Read;
 pub use executable::Executable;
 pub use store::Store;
 pub use stream::Stream;

@@ -86,7 +86,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`Error::DeviceLost`] where the device went.
-    pub fn next(&mut self) -> Result<Option<Vec<u32>>> {
+    pub fn receive(&mut self) -> Result<Option<Vec<u32>>> {
         let Some(p) = self.pending.pop_front() else {
             return Ok(None);
         };
@@ -115,7 +115,7 @@ impl Stream {
     /// # Errors
     /// [`Error::DeviceLost`] where the device went.
     pub fn drain(&mut self) -> Result<()> {
-        while self.next()?.is_some() {}
+        while self.receive()?.is_some() {}
         Ok(())
     }
 }

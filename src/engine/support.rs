@@ -1,5 +1,6 @@
 //! Which of the kernels' faster variants an adapter gets, and why not the others: read off the plans themselves.
 
+use super::language::{self, Language, Room};
 use crate::error::Result;
 use crate::kernels::{KERNELS, LIBS, Lib};
 use crate::models::efficientvit::{Config, EfficientViT, NAMES, Outputs};
@@ -8,7 +9,11 @@ use crate::shader::Caps;
 use crate::tensor::DType;
 use std::collections::BTreeSet;
 
-/// The batches that plans are made for.
+/// The tokens that language models' plans are made for, and the room of their sequences.
+const TOKENS: [usize; 3] = [1, 8, 512];
+const ROOM: usize = 1024;
+
+/// The batches that vision models' plans are made for.
 const BATCHES: [usize; 2] = [1, 64];
 
 /// What an adapter makes of one kernel.
@@ -16,7 +21,7 @@ const BATCHES: [usize; 2] = [1, 64];
 pub struct Support {
     /// The kernel's stem.
     pub kernel: &'static str,
-    /// How many dispatches of EfficientViT's plans run it.
+    /// How many dispatches of the plans run it.
     pub dispatches: usize,
     /// The functions that it takes in a faster variant on some adapters.
     pub functions: Vec<Function>,
@@ -32,13 +37,21 @@ pub struct Function {
     pub missed: Option<(&'static str, String)>,
 }
 
-/// What `caps` make of every kernel, in the plans of EfficientViT-M0 to M5 at 224 with batches of 1 and 64.
+/// What `caps` make of every kernel, in the plans of EfficientViT-M0 to M5 at 224 with batches of 1 and 64, and of the
+/// built-in language models for 1, 8 and 512 tokens.
 ///
 /// # Errors
 /// Where an adapter cannot run a model of batch 1 at all.
 pub fn support(caps: &Caps, dtype: DType) -> Result<Vec<Support>> {
     let options = Options::new(dtype);
     let mut plans = Vec::new();
+    for files in language::embedded()? {
+        for rows in TOKENS {
+            let room = Room::of(rows.max(ROOM));
+            let all = Language::plans(&files, rows, &room, caps, &options)?;
+            plans.extend(all.into_iter().map(|(_, plan)| plan));
+        }
+    }
     for config in NAMES.iter().filter_map(|name| Config::named(name)) {
         for batch in BATCHES {
             let graph = EfficientViT::new(&config)?.graph(batch, Outputs::logits())?;

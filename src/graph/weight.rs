@@ -87,7 +87,7 @@ impl Weight {
     ///
     /// # Errors
     /// What `read` returns, and [`Error::Weights`] where a value is not finite, naming the weight's sources.
-    pub fn values(&self, read: &dyn Fn(&Source) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
+    pub fn values(&self, read: &(dyn Fn(&Source) -> Result<Vec<f32>> + Sync)) -> Result<Vec<f32>> {
         let tensors = self.sources.iter().map(read).collect::<Result<Vec<_>>>()?;
         for (source, values) in self.sources.iter().zip(&tensors) {
             if let Some(at) = values.iter().position(|v| !v.is_finite()) {

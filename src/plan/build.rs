@@ -83,11 +83,8 @@ impl Plan {
     /// Whether every tensor can be bound at once.
     fn fits(&self, caps: &Caps) -> Result<()> {
         let most = caps.max_binding_bytes.min(caps.max_buffer_bytes);
-        match self.buffers.iter().map(Buffer::bytes).max() {
-            Some(bytes) if bytes > most => Err(Error::Plan(format!(
-                "a tensor of {bytes} bytes is beyond the {most} that this adapter binds at once; use a \
-                 smaller batch"
-            ))),
+        match self.buffers.iter().max_by_key(|b| b.bytes()) {
+            Some(b) if b.bytes() > most => Err(Error::Plan(b.beyond(most, "this adapter"))),
             _ => Ok(()),
         }
     }

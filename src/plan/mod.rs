@@ -40,6 +40,17 @@ impl Buffer {
     pub fn bytes(&self) -> u64 {
         (self.len * self.dtype.bytes()) as u64
     }
+
+    /// That it is beyond the `most` bytes that `who` binds at once, and what to do.
+    pub(crate) fn beyond(&self, most: u64, who: &str) -> String {
+        let (bytes, limit) = (self.bytes(), format!("the {most} that {who} binds at once"));
+        match &self.role {
+            Role::State(name) => format!(
+                "the sequence's memory `{name}` of {bytes} bytes is beyond {limit}; ask for a shorter context"
+            ),
+            _ => format!("a tensor of {bytes} bytes is beyond {limit}; use a smaller batch"),
+        }
+    }
 }
 
 /// An input or an output by name: a view of a buffer.
@@ -91,6 +102,14 @@ impl Plan {
     pub fn constant_bytes(&self) -> u64 {
         (self.buffers.iter())
             .filter(|b| matches!(b.role, Role::Constant(..)))
+            .map(Buffer::bytes)
+            .sum()
+    }
+
+    /// Bytes of its states: what is kept from run to run.
+    pub fn state_bytes(&self) -> u64 {
+        (self.buffers.iter())
+            .filter(|b| matches!(b.role, Role::State(_)))
             .map(Buffer::bytes)
             .sum()
     }

@@ -93,9 +93,13 @@ impl fmt::Display for Plan {
             human(cost.write_bytes),
             cost.macs as f64 / 1e6,
         )?;
+        let states = match self.state_bytes() {
+            0 => String::new(),
+            bytes => format!(", {} of states", human(bytes)),
+        };
         writeln!(
             f,
-            "memory: {} in {} slots at most, {} of weights",
+            "memory: {} in {} slots at most, {} of weights{states}",
             human(self.slot_bytes()),
             self.slots.len(),
             human(self.constant_bytes()),

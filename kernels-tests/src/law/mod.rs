@@ -49,7 +49,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 /// The transform kernel's probabilities of every context, in state `name`.
-fn table(device: &Device, store: &Store, name: &str, model: &Table, s: &Settings, draft: bool) {
+fn table(device: &Device, store: &Store, name: &str, model: &Table, s: &Settings) {
     let v = model.vocab;
     let n = v * v;
     let mut b = Builder::new(device);
@@ -60,7 +60,7 @@ fn table(device: &Device, store: &Store, name: &str, model: &Table, s: &Settings
         slots: 1,
         ahead: 1,
         stride: 1,
-        draft,
+        draft: false,
     };
     let own = |what: &str| format!("{name}.{what}");
     let start = b.state(&own("start"), DType::U32, n);
@@ -131,17 +131,10 @@ impl Run {
         let words = accept::outcome_len(slots);
         let store = Store::new(device);
         let caps = device.caps();
-        table(
-            device,
-            &store,
-            "p_table",
-            &self.target,
-            &self.settings,
-            false,
-        );
-        table(device, &store, "q_table", &self.draft, &self.settings, true);
+        table(device, &store, "p_table", &self.target, &self.settings);
+        table(device, &store, "q_table", &self.draft, &self.settings);
         if let Some((model, settings)) = &self.q_replaced {
-            table(device, &store, "other_table", model, settings, true);
+            table(device, &store, "other_table", model, settings);
         }
         let mut b = Builder::new(device);
         let history = b.state("history", DType::U32, batch * stride);

@@ -116,6 +116,39 @@ impl Common {
     }
 }
 
+/// What a plan is made for.
+pub struct Target {
+    pub caps: Caps,
+    pub name: String,
+    pub dtype: DType,
+}
+
+impl Target {
+    /// The adapter that is asked for; what every WebGPU adapter has where `portable`.
+    pub fn of(common: &Common, portable: bool) -> Result<Self> {
+        if portable {
+            let f16 = matches!(common.dtype, Some(Float::F16));
+            return Ok(Self {
+                caps: Caps {
+                    f16,
+                    ..Caps::default()
+                },
+                name: "any WebGPU adapter".to_string(),
+                dtype: if f16 { DType::F16 } else { DType::F32 },
+            });
+        }
+        let device = common.open().map_err(|e| match e {
+            Error::Device(why) => Error::Device(format!("{why}; or plan with --portable")),
+            e => e,
+        })?;
+        Ok(Self {
+            caps: device.caps().clone(),
+            name: device.name().to_string(),
+            dtype: common.dtype(device.caps(), device.name())?,
+        })
+    }
+}
+
 /// The weights that `--model` names, with a progress bar where they are downloaded.
 pub fn find(model: Option<&str>) -> Result<Arc<Checkpoint>> {
     engine::find(model, &mut Download::default())

@@ -81,7 +81,7 @@ fn report(common: &Common, a: &AdapterReport, default: &str) -> String {
     {
         Ok((dtype, all)) => {
             let lines: Vec<String> = all.iter().map(kernel).collect();
-            let head = "in EfficientViT-M0 to M5, batches of 1 and 64";
+            let head = "in EfficientViT-M0 to M5, batches of 1 and 64, and the built-in language models, 1, 8 and 512 tokens";
             format!("  kernels in {dtype} ({head})\n{}\n", lines.join("\n"))
         }
         Err(e) => format!("  kernels                none: {e}\n"),

@@ -36,7 +36,8 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     let opened = args.models.open(common, true)?;
     let request = opened.request(&args.drawing)?;
     let prompt = prompt(args, &opened)?;
-    let mut session = opened.session(prompt.len() + request.max_new)?;
+    let mut session = opened.session(prompt.len().saturating_add(request.max_new))?;
+    session.check(&prompt, &request)?;
     if !args.json {
         announce(&opened)?;
     }

@@ -86,6 +86,9 @@ fn draft_len(text: &str) -> Result<DraftLen, String> {
     }
 }
 
+/// More tokens than any sequence has, and few enough to count their bytes.
+pub const LONGEST: usize = 1 << 24;
+
 /// The models of a command, opened.
 pub struct Opened {
     pub device: Device,
@@ -94,6 +97,26 @@ pub struct Opened {
     pub tokenizer: Option<Tokenizer>,
     room: Option<usize>,
     window: Option<usize>,
+}
+
+/// How a plan is made whose weights are stored as `stored`.
+pub fn options(common: &Common, device: &Device, stored: Option<Stored>) -> Result<Options> {
+    let mut options = Options::new(common.dtype(device.caps(), device.name())?);
+    if let Some(stored) = stored {
+        options.weights = stored.format();
+    }
+    Ok(options)
+}
+
+impl Stored {
+    pub fn format(self) -> Format {
+        match self {
+            Stored::F32 => Format::F32,
+            Stored::F16 => Format::F16,
+            Stored::Q8_0 => Format::Q8_0,
+            Stored::Q4_0 => Format::Q4_0,
+        }
+    }
 }
 
 /// The files that `text` names.
@@ -112,28 +135,20 @@ pub fn files(text: &str) -> Result<LanguageFiles> {
 }
 
 impl Models {
-    /// How a plan of theirs is made.
-    fn options(&self, common: &Common, device: &Device) -> Result<Options> {
-        let mut options = Options::new(common.dtype(device.caps(), device.name())?);
-        match self.weights {
-            None => {}
-            Some(Stored::F32) => options.weights = Format::F32,
-            Some(Stored::F16) => options.weights = Format::F16,
-            Some(Stored::Q8_0) => options.weights = Format::Q8_0,
-            Some(Stored::Q4_0) => options.weights = Format::Q4_0,
-        }
-        Ok(options)
-    }
-
     /// Opens the target, and the draft where `drafted`.
     pub fn open(&self, common: &Common, drafted: bool) -> Result<Opened> {
-        if self.context == Some(0) || self.sliding_window == Some(0) {
-            return Err(Error::Usage(
-                "--context and --sliding-window take at least 1 token".into(),
-            ));
+        for (flag, given) in [
+            ("--context", self.context),
+            ("--sliding-window", self.sliding_window),
+        ] {
+            if let Some(n) = given.filter(|n| !(1..=LONGEST).contains(n)) {
+                return Err(Error::Usage(format!(
+                    "{flag} {n}: expected 1 to {LONGEST} tokens"
+                )));
+            }
         }
         let device = common.open()?;
-        let options = self.options(common, &device)?;
+        let options = options(common, &device, self.weights)?;
         let (target, built_in) = match &self.target {
             Some(text) => (files(text)?, None),
             None => {
@@ -149,16 +164,18 @@ impl Models {
         };
         let tokenizer = target.tokenizer()?;
         let target = Arc::new(Language::open(&device, Arc::new(target), &options)?);
+        if let Some(tokenizer) = &tokenizer {
+            tokenizer.within(target.config().vocab())?;
+        }
         let draft = match draft.filter(|_| drafted) {
             Some(files) => {
-                if let (Some(ours), Some(theirs)) = (&tokenizer, files.tokenizer()?) {
-                    ours.agree(&theirs)?;
+                let theirs = files.tokenizer()?;
+                let draft = Language::open(&device, Arc::new(files), &options)?;
+                if let Some(theirs) = &theirs {
+                    theirs.within(draft.config().vocab())?;
+                    tokenizer.as_ref().map_or(Ok(()), |t| t.agree(theirs))?;
                 }
-                Draft::Model(Arc::new(Language::open(
-                    &device,
-                    Arc::new(files),
-                    &options,
-                )?))
+                Draft::Model(Arc::new(draft))
             }
             None if self.draft.as_deref() == Some("ngram") => Draft::Ngram,
             None => Draft::None,
@@ -179,6 +196,11 @@ impl Opened {
     pub fn room(&self, wanted: usize) -> Result<Room> {
         const MOST: usize = 4096;
         let own = self.target.max_positions();
+        if wanted > LONGEST {
+            return Err(Error::Usage(format!(
+                "{wanted} tokens are too many: at most {LONGEST}"
+            )));
+        }
         if let Some(window) = self.window {
             return Ok(Room::sliding(
                 self.room.unwrap_or(wanted).max(wanted),
@@ -240,7 +262,7 @@ impl Opened {
     pub fn text(&self) -> Result<&Tokenizer> {
         self.tokenizer.as_ref().ok_or_else(|| {
             Error::Usage(format!(
-                "{} has no tokenizer.json: give --tokens instead of text",
+                "{} has no tokenizer.json, which text needs; `generate --tokens` takes ids instead",
                 self.target.name()
             ))
         })

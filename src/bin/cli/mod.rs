@@ -11,10 +11,12 @@ mod evaluate;
 mod generate;
 mod language;
 mod lessons;
+mod logits;
 mod output;
 mod page;
 mod perplexity;
 mod plan;
+mod plan_language;
 mod profile;
 mod run;
 mod table;
@@ -50,7 +52,7 @@ enum Command {
     Distill(distill::Args),
     /// Measure top-1 and top-5 on a folder of class folders
     Evaluate(evaluate::Args),
-    /// Print how a model is computed; needs no weights
+    /// Print how a model is computed; reads no weights
     Plan(plan::Args),
     /// Time every dispatch of a model, fused and unfused; needs no weights
     Profile(profile::Args),

@@ -1,64 +1,67 @@
 //! `cascadia plan`: how a model is computed, as text.
 
-use super::common::{Common, Float, Size, batch, config};
-use super::{Outcome, output};
+use super::common::{Common, Size, Target, batch, config};
+use super::language::Stored;
+use super::{Outcome, output, plan_language};
 use cascadia::models::efficientvit::{EfficientViT, Outputs};
 use cascadia::plan::{Options, Plan};
 use cascadia::shader::Caps;
-use cascadia::tensor::DType;
 use cascadia::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// m0 to m5, or weights as for `classify --model`
-    #[arg(value_name = "MODEL")]
-    model: String,
+    /// m0 to m5, weights as for `classify --model`, or a language model as for `generate --target`; the built-in
+    /// language model without it
+    #[arg(value_name = "MODEL", required_unless_present = "tokens")]
+    pub model: Option<String>,
     /// Images run at once
     #[arg(long, value_name = "N", default_value_t = 1)]
-    batch: usize,
+    pub batch: usize,
     /// A dispatch for every op, as an eager framework runs it
     #[arg(long)]
-    unfused: bool,
+    pub unfused: bool,
     /// The input's side, or HEIGHTxWIDTH
     #[arg(long, value_name = "N|HxW")]
-    size: Option<Size>,
+    pub size: Option<Size>,
     /// Plan for what every WebGPU adapter has, rather than for one of this machine's
     #[arg(long, conflicts_with = "adapter")]
-    portable: bool,
+    pub portable: bool,
+    /// Of a language model: tokens run at once, 1 without it
+    #[arg(long, value_name = "N")]
+    pub tokens: Option<usize>,
+    /// Of a language model: room for so many tokens; its own length, up to 4096, without it
+    #[arg(long, value_name = "TOKENS")]
+    pub context: Option<usize>,
+    /// Of a language model: how weights are stored; the element type without it
+    #[arg(long, value_name = "FORMAT")]
+    pub weights: Option<Stored>,
 }
 
 pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
-    let config = config(&args.model, args.size)?;
+    if plan_language::is_meant(args) {
+        return plan_language::run(common, args);
+    }
+    if args.context.is_some() || args.weights.is_some() {
+        return Err(Error::Usage(
+            "--context and --weights are of language models, and the model is none".into(),
+        ));
+    }
+    let config = config(args.model.as_deref().unwrap_or_default(), args.size)?;
     let batch = batch(Some(args.batch), &Caps::default())?;
     let graph = EfficientViT::new(&config)?.graph(batch, Outputs::logits())?;
-    let (caps, name, dtype);
-    if args.portable {
-        let f16 = matches!(common.dtype, Some(Float::F16));
-        caps = Caps {
-            f16,
-            ..Caps::default()
-        };
-        name = "any WebGPU adapter".to_string();
-        dtype = if f16 { DType::F16 } else { DType::F32 };
-    } else {
-        let device = common.open().map_err(|e| match e {
-            Error::Device(why) => Error::Device(format!("{why}; or plan with --portable")),
-            e => e,
-        })?;
-        dtype = common.dtype(device.caps(), device.name())?;
-        caps = device.caps().clone();
-        name = device.name().to_string();
-    }
+    let target = Target::of(common, args.portable)?;
     let options = Options {
         fuse: !args.unfused,
-        ..Options::new(dtype)
+        ..Options::new(target.dtype)
     };
-    let plan = Plan::new(&graph, &caps, &options)?;
+    let plan = Plan::new(&graph, &target.caps, &options)?;
     let [h, w] = config.size;
     output::print(format_args!(
-        "EfficientViT-{}, batch {batch} at {h}×{w}, {dtype}, {} for {name}\n{plan}",
+        "EfficientViT-{}, batch {batch} at {h}×{w}, {}, {} for {}\n{plan}",
         config.name().unwrap_or("?").to_uppercase(),
+        target.dtype,
         if args.unfused { "unfused" } else { "fused" },
+        target.name,
     ))?;
     Ok(Outcome::Done)
 }

@@ -2,9 +2,8 @@
 
 use super::common::{Common, Size, batch, config};
 use super::{Outcome, output, page, table};
-use cascadia::device::{Device, Executable, Timestamps};
+use cascadia::device::{Device, Executable, Read, Timestamps};
 use cascadia::engine::profile::{Profile, noise_weights};
-use cascadia::graph::Source;
 use cascadia::io::{Checkpoint, write_atomically};
 use cascadia::models::efficientvit::{Config, EfficientViT, Outputs, fits, inspect, reader};
 use cascadia::plan::{Options, Plan};
@@ -14,8 +13,6 @@ use cascadia::{Error, Result};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-type Read<'a> = dyn Fn(&Source) -> Result<Vec<f32>> + 'a;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -1,7 +1,7 @@
 //! `cascadia run`: tensors in, tensors out, to compare with other frameworks.
 
 use super::common::{Common, find};
-use super::{Outcome, output};
+use super::{Outcome, logits, output};
 use cascadia::engine::Vision;
 use cascadia::io::{Checkpoint, FileDType, save};
 use cascadia::models::efficientvit::{Config, Outputs, inspect};
@@ -13,25 +13,35 @@ use std::sync::Arc;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// m0 to m5; what the weights tell without it
-    #[arg(long, value_name = "MODEL", required_unless_present = "weights")]
-    model: Option<String>,
-    /// A .safetensors file with timm's names or the authors'; the public checkpoint of --model without it
-    #[arg(long, value_name = "W.safetensors")]
-    weights: Option<PathBuf>,
-    /// A .safetensors file with `x`: float32 [B, 3, H, W], normalised already
+    /// For pictures m0 to m5, or what the weights tell without it; for tokens a language model, as `generate --target`
+    #[arg(
+        long,
+        value_name = "MODEL|DIR|HUB_ID",
+        required_unless_present = "weights"
+    )]
+    pub model: Option<String>,
+    /// For pictures a .safetensors file with timm's names or the authors', the public checkpoint of --model without
+    /// it; for tokens how weights are stored, as `generate --weights`
+    #[arg(long, value_name = "W.safetensors|FORMAT")]
+    pub weights: Option<PathBuf>,
+    /// A .safetensors file. Pictures: `x`, float32 [B, 3, H, W], normalised already. Tokens: `tokens`, int64 [B, L], for
+    /// T5 with `decoder_tokens`, int64 [B, L2]
     #[arg(long, value_name = "IN.safetensors")]
-    input: PathBuf,
-    /// Gets `logits`: float32 [B, classes]
+    pub input: PathBuf,
+    /// Gets `logits`: float32 [B, classes]; of tokens [B, L, vocabulary], for T5 [B, L2, vocabulary]
     #[arg(long, value_name = "OUT.safetensors")]
-    output: PathBuf,
-    /// Write `stage0`, `stage1`, `stage2`, too: float32 [B, C, H, W], at strides 16, 32 and 64
+    pub output: PathBuf,
+    /// Of pictures, write `stage0`, `stage1`, `stage2`, too: float32 [B, C, H, W], at strides 16, 32 and 64
     #[arg(long)]
-    features: bool,
+    pub features: bool,
 }
 
 pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
-    let x = input(&args.input)?;
+    let file = Checkpoint::open(&args.input)?;
+    if file.contains(logits::TOKENS) {
+        return logits::run(common, args, &file);
+    }
+    let x = input(&file)?;
     let checkpoint = match &args.weights {
         Some(path) => Arc::new(Checkpoint::open(path)?),
         None => find(args.model.as_deref())?,
@@ -65,10 +75,10 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// `x` of the file at `path`.
-fn input(path: &PathBuf) -> Result<Tensor> {
-    let file = Checkpoint::open(path)?;
-    let expected = "expected a tensor `x`, float32 [B, 3, H, W] with B at least 1";
+/// `x` of an input.
+fn input(file: &Checkpoint) -> Result<Tensor> {
+    let path = file.path();
+    let expected = "expected a tensor `x`, float32 [B, 3, H, W] with B at least 1 (or `tokens`, for language models)";
     match (file.shape("x"), file.dtype("x")) {
         (Some(&[batch, 3, _, _]), Some(FileDType::F32)) if batch > 0 => file.tensor("x"),
         (Some(shape), Some(dtype)) => Err(Error::file(

@@ -174,7 +174,7 @@ impl<'s> Generation<'s> {
 
     /// Waits for the oldest round.
     fn receive(&mut self) -> Result<()> {
-        let (Some(words), Some(round)) = (self.stream.next()?, self.pending.pop_front()) else {
+        let (Some(words), Some(round)) = (self.stream.receive()?, self.pending.pop_front()) else {
             return Ok(());
         };
         let now = Instant::now();

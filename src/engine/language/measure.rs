@@ -3,9 +3,14 @@
 
 use super::plans;
 use super::session::{Drafting, Session};
+use crate::device::Executable;
 use crate::engine::profile::median;
 use crate::error::{Error, Result};
 use crate::models::language::Config;
+use std::time::Instant;
+
+/// How long a device is kept busy before it is timed.
+const WARM_MS: u128 = 400;
 
 impl Session {
     /// Milliseconds of the target's run that verifies `proposals`, as the sequence stands: the median of `runs`. The
@@ -16,14 +21,30 @@ impl Session {
     pub fn verify_ms(&mut self, proposals: usize, runs: usize) -> Result<f64> {
         let plan = plans::verify(&mut self.target, proposals, false)?;
         let mut times = Vec::with_capacity(runs);
-        for _ in 0..=runs {
+        self.warm(&[&plan])?;
+        for _ in 0..runs {
             self.rewind()?;
             times.extend(plan.time(1)?);
         }
-        // The first is of a device that idled.
-        times.remove(0);
         self.rewind()?;
         median(&mut times).ok_or_else(|| Error::Usage("no run was asked for".into()))
+    }
+
+    /// Runs `plans` for a while: a device that idled runs slowly at first.
+    fn warm(&mut self, plans: &[&Executable]) -> Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed().as_millis() < WARM_MS {
+            for _ in 0..8 {
+                self.rewind()?;
+                for plan in plans {
+                    plan.submit(false)?;
+                }
+            }
+            for plan in plans {
+                plan.wait()?;
+            }
+        }
+        Ok(())
     }
 
     /// Milliseconds of each dispatch of that run, with its label.
@@ -32,8 +53,7 @@ impl Session {
     /// As [`Session::verify_ms`].
     pub fn verify_dispatches(&mut self, proposals: usize) -> Result<Vec<(String, f64)>> {
         let plan = plans::verify(&mut self.target, proposals, false)?;
-        self.rewind()?;
-        plan.profile()?;
+        self.warm(&[&plan])?;
         self.rewind()?;
         let times = plan.profile()?.dispatches_ms;
         self.rewind()?;
@@ -91,17 +111,19 @@ impl Session {
     /// As [`Session::verify_ms`].
     pub fn propose_ms(&mut self, runs: usize) -> Result<Option<f64>> {
         self.catch_up()?;
+        let Drafting::Model(draft) = &mut self.drafting else {
+            return Ok(None);
+        };
+        let plans = plans::propose(draft, 1, true)?;
+        let plans: Vec<&Executable> = plans.iter().map(|p| p.as_ref()).collect();
+        self.warm(&plans)?;
         let mut times = Vec::with_capacity(runs);
-        for _ in 0..=runs {
+        for _ in 0..runs {
             self.rewind()?;
-            let Drafting::Model(draft) = &mut self.drafting else {
-                return Ok(None);
-            };
-            for plan in plans::propose(draft, 1, true)? {
+            for plan in &plans {
                 times.extend(plan.time(1)?);
             }
         }
-        times.remove(0);
         self.rewind()?;
         Ok(median(&mut times))
     }
@@ -112,11 +134,14 @@ impl Session {
     /// # Errors
     /// As [`Session::verify_ms`]; what loading returns.
     pub fn prefill_ms(&mut self, rows: usize, runs: usize) -> Result<f64> {
+        let begun = Instant::now();
+        while begun.elapsed().as_millis() < WARM_MS {
+            self.target.time_fill(0, rows)?;
+        }
         let mut times = Vec::with_capacity(runs);
-        for _ in 0..=runs {
+        for _ in 0..runs {
             times.push(self.target.time_fill(0, rows)?);
         }
-        times.remove(0);
         self.forget();
         median(&mut times).ok_or_else(|| Error::Usage("no run was asked for".into()))
     }

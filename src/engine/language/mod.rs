@@ -2,6 +2,7 @@
 
 mod embedded;
 mod generation;
+mod layers;
 mod measure;
 mod model;
 mod plans;

@@ -1,5 +1,7 @@
 //! A language model opened: its files, its graph, and what a plan of it is made with.
 
+use super::layers::{Layers, fits};
+use super::plans::{KMAX, judge};
 use super::runner::PREFILL;
 use crate::device::{Device, Executable, Store};
 use crate::engine::profile::noise_weights;
@@ -8,8 +10,8 @@ use crate::graph::{Finished, Graph, Source, Value};
 use crate::io::LanguageFiles;
 use crate::models::language::{Cached, Config, SLACK};
 use crate::models::llama::Llama;
-use crate::models::t5::T5;
 use crate::plan::{Options, Plan};
+use crate::shader::Caps;
 use std::sync::Arc;
 
 /// The memory of a sequence.
@@ -55,9 +57,18 @@ pub struct Language {
     store: Store,
 }
 
-enum Layers {
-    Llama(Llama),
-    T5(T5),
+/// Tokens of the longest round.
+const KMAX_ROWS: usize = KMAX + 1;
+
+/// A run of `rows` tokens of a sequence with `room`.
+fn cached(rows: usize, room: &Room, options: &Options) -> Cached {
+    Cached {
+        rows,
+        positions: room.positions,
+        capacity: room.capacity,
+        window: room.window,
+        elem: options.dtype,
+    }
 }
 
 impl Language {
@@ -67,48 +78,69 @@ impl Language {
     /// [`Error::File`] where the configuration is of no model that is built; [`Error::Weights`] where the weights do
     /// not fit it.
     pub fn open(device: &Device, files: Arc<LanguageFiles>, options: &Options) -> Result<Self> {
-        let own_head = files.weights.contains("lm_head.weight");
-        let mut model = Self::new(device, Config::of(&files)?, own_head, options);
-        model.fits(&files)?;
-        model.files = Some(files);
-        Ok(model)
+        let config = Config::of(&files)?;
+        let layers = Layers::of(&config, &files);
+        fits(&layers, &files)?;
+        Ok(Self::new(device, config, layers, Some(files), options))
     }
 
     /// A model of these sizes whose weights are noise, to be timed.
     pub fn of_noise(device: &Device, config: Config, options: &Options) -> Self {
-        Self::new(device, config, false, options)
+        let layers = Layers::new(&config, false);
+        Self::new(device, config, layers, None, options)
     }
 
-    fn new(device: &Device, config: Config, own_head: bool, options: &Options) -> Self {
-        let layers = match &config {
-            Config::Decoder(c) => Layers::Llama(Llama::new(c)),
-            Config::T5(c) => Layers::T5(T5::new(c, own_head)),
-        };
+    fn new(
+        device: &Device,
+        config: Config,
+        layers: Layers,
+        files: Option<Arc<LanguageFiles>>,
+        options: &Options,
+    ) -> Self {
         Self {
             device: device.clone(),
             config,
             layers,
-            files: None,
+            files,
             options: options.clone(),
             store: Store::new(device),
         }
     }
 
-    /// Whether the checkpoint has every tensor that the model reads, in its shape.
-    fn fits(&self, files: &LanguageFiles) -> Result<()> {
-        let mut wanted = Vec::new();
-        let cached = self.cached(1, &Room::of(16));
-        let mut graphs = vec![self.graph(&cached, |g, l| g.output("logits", l))?];
-        if let Layers::T5(t5) = &self.layers {
-            let g = Graph::new();
-            t5.encode(&g, &cached);
-            graphs.push(g.finish()?);
+    /// How `files` are run on an adapter with `caps`, without a device and without reading weights: for a run of up to
+    /// [`KMAX`] + 1 tokens, a round that verifies all but the first and draws one more; for more, the run that fills
+    /// the caches. A model with an encoder reads `rows` tokens with it, and then decodes one. Each plan has a title.
+    ///
+    /// # Errors
+    /// As [`Language::open`], and [`Error::Plan`] where the adapter cannot.
+    pub fn plans(
+        files: &LanguageFiles,
+        rows: usize,
+        room: &Room,
+        caps: &Caps,
+        options: &Options,
+    ) -> Result<Vec<(String, Plan)>> {
+        let config = Config::of(files)?;
+        let layers = Layers::of(&config, files);
+        fits(&layers, files)?;
+        let cached = |rows| cached(rows, room, options);
+        let one = |title: String, graph: Finished| Ok((title, Plan::new(&graph, caps, options)?));
+        let round = |rows| {
+            let run = cached(rows);
+            let graph = layers.graph(&run, |g, l| judge(g, l, &run, config.vocab(), false))?;
+            one(format!("{rows} at once, and one more is drawn"), graph)
+        };
+        if let Some(graph) = layers.encoder_graph(&cached(rows)) {
+            let read = one(format!("{rows} read by the encoder"), graph?)?;
+            return Ok(vec![read, round(1)?]);
         }
-        for graph in &graphs {
-            wanted.extend(graph.sources());
-        }
-        let names = wanted.iter().map(|s| (s.name.as_str(), s.shape.as_slice()));
-        files.weights.fit(names)
+        Ok(vec![match rows {
+            0..=KMAX_ROWS => round(rows)?,
+            _ => one(
+                format!("{rows} at once, to fill the caches"),
+                layers.prefill_graph(&cached(rows))?,
+            )?,
+        }])
     }
 
     pub fn device(&self) -> &Device {
@@ -162,15 +194,7 @@ impl Language {
     /// # Errors
     /// What writing the graph returns.
     pub fn parameters(&self) -> Result<u64> {
-        let cached = self.cached(1, &Room::of(16));
-        let graph = self.graph(&cached, |g, l| g.output("logits", l))?;
-        let mut sources = graph.sources();
-        if let Layers::T5(t5) = &self.layers {
-            let g = Graph::new();
-            t5.encode(&g, &cached);
-            sources.extend(g.finish()?.sources());
-        }
-        Ok((sources.iter())
+        Ok((self.layers.sources()?.iter())
             .map(|s| s.shape.iter().product::<usize>() as u64)
             .sum())
     }
@@ -182,13 +206,7 @@ impl Language {
 
     /// A run of `rows` tokens of a sequence with such room.
     pub fn cached(&self, rows: usize, room: &Room) -> Cached {
-        Cached {
-            rows,
-            positions: room.positions,
-            capacity: room.capacity,
-            window: room.window,
-            elem: self.options.dtype,
-        }
+        cached(rows, room, &self.options)
     }
 
     /// The graph of a run, and of what `then` makes of its logits [rows, vocabulary].
@@ -200,13 +218,7 @@ impl Language {
         cached: &Cached,
         then: impl for<'g> FnOnce(&'g Graph, Value<'g>),
     ) -> Result<Finished> {
-        let g = Graph::new();
-        let logits = match &self.layers {
-            Layers::Llama(llama) => llama.logits(llama.hidden(&g, cached)),
-            Layers::T5(t5) => t5.logits(t5.decode(&g, cached)),
-        };
-        then(&g, logits);
-        g.finish()
+        self.layers.graph(cached, then)
     }
 
     /// The graph of a run that only fills the caches.
@@ -214,13 +226,7 @@ impl Language {
     /// # Errors
     /// As [`Language::graph`].
     pub fn prefill_graph(&self, cached: &Cached) -> Result<Finished> {
-        let g = Graph::new();
-        let hidden = match &self.layers {
-            Layers::Llama(llama) => llama.hidden(&g, cached),
-            Layers::T5(t5) => t5.decode(&g, cached),
-        };
-        g.output("hidden", hidden);
-        g.finish()
+        self.layers.prefill_graph(cached)
     }
 
     /// The graph that reads a prompt with the encoder and fills the caches of keys and values that the decoder
@@ -229,12 +235,8 @@ impl Language {
     /// # Errors
     /// [`Error::Usage`] where the model has none.
     pub fn encoder_graph(&self, cached: &Cached) -> Result<Finished> {
-        let Layers::T5(t5) = &self.layers else {
-            return Err(Error::Usage("the model has no encoder".into()));
-        };
-        let g = Graph::new();
-        t5.encode(&g, cached);
-        g.finish()
+        let none = || Err(Error::Usage("the model has no encoder".into()));
+        self.layers.encoder_graph(cached).unwrap_or_else(none)
     }
 
     /// The plan of `graph`, loaded into `store`.
@@ -253,8 +255,19 @@ impl Language {
     /// What reading the file returns.
     pub fn values(&self, source: &Source) -> Result<Vec<f32>> {
         match &self.files {
-            Some(files) => Ok(files.weights.values(&source.name)?.to_f32()),
             None => noise_weights(source),
+            Some(files) => {
+                let values = files.weights.values(&source.name)?.to_f32();
+                match values.iter().position(|v| !v.is_finite()) {
+                    Some(at) => Err(Error::Weights(format!(
+                        "{}: tensor `{}` has {} at element {at}: expected finite numbers",
+                        files.path.display(),
+                        source.name,
+                        values[at]
+                    ))),
+                    None => Ok(values),
+                }
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::device::{Executable, Store};
 use crate::error::Result;
 use crate::graph::{Graph, Value};
 use crate::kernels::sample::{DRAFT_FAULT, SETTINGS, accept};
-use crate::models::language::SLACK;
+use crate::models::language::{Cached, SLACK};
 use crate::ops::Sampler;
 use crate::tensor::DType;
 use std::sync::Arc;
@@ -100,12 +100,7 @@ pub(super) fn verify(
     target.plan((proposals, one_hot), |runner| {
         let cached = runner.cached(proposals + 1);
         let vocab = runner.model.config().vocab();
-        let graph = runner.model.graph(&cached, |g, logits| {
-            let history = cached.history(g);
-            let sampler = sampler(g, history, vocab, ["start", "draft_start"]);
-            let outcome = g.state(OUTCOME, &[accept::outcome_len(KMAX)], DType::U32);
-            g.output(OUTCOME, sampler.verify(logits, one_hot, outcome));
-        })?;
+        let graph = (runner.model).graph(&cached, |g, l| judge(g, l, &cached, vocab, one_hot))?;
         runner.model.load(&runner.store, &graph)
     })
 }
@@ -116,6 +111,20 @@ pub(super) enum Fault {
     None,
     Target,
     Draft,
+}
+
+/// Writes what a round makes of its `logits`: proposals accepted, and one more token.
+pub(super) fn judge<'g>(
+    g: &'g Graph,
+    logits: Value<'g>,
+    cached: &Cached,
+    vocab: usize,
+    one_hot: bool,
+) {
+    let history = cached.history(g);
+    let sampler = sampler(g, history, vocab, ["start", "draft_start"]);
+    let outcome = g.state(OUTCOME, &[accept::outcome_len(KMAX)], DType::U32);
+    g.output(OUTCOME, sampler.verify(logits, one_hot, outcome));
 }
 
 /// What a round brought, as the device tells it.

@@ -91,6 +91,19 @@ impl Session {
     /// [`Error::Usage`] where the prompt is empty, holds a token beyond the vocabulary or does not fit with `max_new`
     /// more, or where the request cannot be.
     pub fn generate(&mut self, prompt: &[u32], request: &Request) -> Result<Generation<'_>> {
+        self.check(prompt, request)?;
+        self.begin(prompt)?;
+        let store = &self.target.store;
+        plans::write_settings(store, &request.sampling)?;
+        let stream = Stream::new(store, plans::OUTCOME, 2)?;
+        Ok(Generation::new(self, stream, request))
+    }
+
+    /// Whether [`Session::generate`] can go on from `prompt` as `request` asks; computes nothing.
+    ///
+    /// # Errors
+    /// As [`Session::generate`].
+    pub fn check(&self, prompt: &[u32], request: &Request) -> Result<()> {
         request.sampling.check()?;
         if request.max_new == 0 {
             return Err(Error::Usage(
@@ -109,15 +122,38 @@ impl Session {
                 prompt[at]
             )));
         }
-        self.begin(prompt, request.max_new)?;
-        let store = &self.target.store;
-        plans::write_settings(store, &request.sampling)?;
-        let stream = Stream::new(store, plans::OUTCOME, 2)?;
-        Ok(Generation::new(self, stream, request))
+        if let DraftLen::Fixed(k) = request.draft_len
+            && k > KMAX
+        {
+            return Err(Error::Usage(format!(
+                "a draft length of {k} is too long: at most {KMAX} tokens a round"
+            )));
+        }
+        // A model with an encoder reads the prompt there, and begins its answer with one token.
+        let positions = self.target.room.positions;
+        let first = match self.target.model.has_encoder() {
+            true if prompt.len() > positions => {
+                return Err(Error::Usage(format!(
+                    "the prompt has {} tokens, more than the {positions} that there is room for; ask for a longer \
+                     context",
+                    prompt.len()
+                )));
+            }
+            true => 1,
+            false => prompt.len(),
+        };
+        if first.saturating_add(request.max_new) > positions {
+            return Err(Error::Usage(format!(
+                "{first} tokens and {} new ones are more than the {positions} that there is room for; ask for fewer, \
+                 or for a longer context or a sliding window",
+                request.max_new
+            )));
+        }
+        Ok(())
     }
 
     /// Makes the sequence `prompt`, with keys and values of all but the last token in the target's caches.
-    fn begin(&mut self, prompt: &[u32], max_new: usize) -> Result<()> {
+    fn begin(&mut self, prompt: &[u32]) -> Result<()> {
         let decoder_start = match self.target.model.config() {
             Config::T5(c) => Some(c.decoder_start),
             Config::Decoder(_) => None,
@@ -131,15 +167,6 @@ impl Session {
             }
             None => prompt.to_vec(),
         };
-        let room = self.target.room;
-        if sequence.len() + max_new > room.positions {
-            return Err(Error::Usage(format!(
-                "{} tokens and {max_new} new ones are more than the {} that there is room for; ask for fewer, or for \
-                 a longer context or a sliding window",
-                sequence.len(),
-                room.positions
-            )));
-        }
         let same = (self.known.iter().zip(&sequence))
             .take_while(|(a, b)| a == b)
             .count();
@@ -162,14 +189,6 @@ impl Session {
 
     /// Reads `prompt` with the encoders.
     fn encode(&mut self, prompt: &[u32]) -> Result<()> {
-        let room = self.target.room;
-        if prompt.len() > room.positions {
-            return Err(Error::Usage(format!(
-                "the prompt has {} tokens, more than the {} that there is room for",
-                prompt.len(),
-                room.positions
-            )));
-        }
         self.target.encode(prompt)?;
         if let Drafting::Model(draft) = &mut self.drafting {
             draft.encode(prompt)?;

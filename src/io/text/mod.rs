@@ -1,6 +1,7 @@
 //! Text in and out: tokenizers, chat templates, and text that comes token by token.
 
 mod chat;
+mod quiet;
 mod stream;
 mod tokenizer;
 

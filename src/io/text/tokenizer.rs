@@ -1,5 +1,6 @@
 //! Text to tokens and back, by the published tokenizer.
 
+use super::quiet::quietly;
 use super::{ChatTemplate, Message, Stream};
 use crate::error::{Error, Result};
 use crate::io::header::{one_line, quote};
@@ -147,6 +148,23 @@ impl Tokenizer {
         self.encode(&template.render(messages, true)?, false)
     }
 
+    /// Checks that a model whose embedding has `rows` rows has one for each token. It may have more: publishers fill
+    /// embeddings up to round sizes.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the last token.
+    pub fn within(&self, rows: usize) -> Result<()> {
+        let all = self.inner.get_vocab(true);
+        match all.into_iter().max_by_key(|(_, id)| *id) {
+            Some((token, id)) if id as usize >= rows => Err(Error::Usage(format!(
+                "{}: token {id} is {}, but the model's embedding has {rows} rows: the tokenizer is another model's",
+                self.path.display(),
+                quote(&token)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Checks that `other` has the same token for each id, as target and draft must.
     ///
     /// # Errors
@@ -183,9 +201,9 @@ impl Tokenizer {
 /// What `call` of the tokenizers crate returns; one line where it fails, and where it panics, as it does on some
 /// files that it does not check.
 fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|e| one_line(&e.to_string())),
-        Err(_) => Err("its file is damaged (the tokenizers crate stopped at it)".to_string()),
+    match quietly(call) {
+        Some(result) => result.map_err(|e| one_line(&e.to_string())),
+        None => Err("its file is damaged (the tokenizers crate stopped at it)".to_string()),
     }
 }
 

