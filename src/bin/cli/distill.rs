@@ -215,6 +215,16 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
             .map(|_| lessons.batch(order.next(batch), !hard))
             .collect::<Result<Vec<_>>>()?;
         let step: Step = trainer.step(&batches)?;
+        let over = if trainer.steps() == args.steps { 2 } else { 4 };
+        if trainer.rejected_in_a_row() >= over {
+            return Err(Error::Weights(format!(
+                "training diverged: the gradients of the last {} of {} steps were no numbers or exploded; use a lower \
+                 --lr or --clip. What {} held stays",
+                trainer.rejected_in_a_row(),
+                trainer.steps(),
+                args.output.display()
+            )));
+        }
         losses.push(step.loss);
         bar.set_message(format!("loss {:.4}", step.loss));
         bar.set_position(trainer.steps());
@@ -252,14 +262,20 @@ fn report(args: &Args, trainer: &Trainer, losses: &[f64], seconds: f64) -> Resul
         }))?;
         return Ok(Outcome::Done);
     }
-    let (first, last) = (losses.first(), losses.last());
-    output::print(format_args!(
-        "{} steps in {seconds:.1} s, loss {:.4} → {:.4}; the draft is in {}",
-        losses.len(),
-        first.copied().unwrap_or(f64::NAN),
-        last.copied().unwrap_or(f64::NAN),
-        args.output.display()
-    ))?;
+    let folder = args.output.display();
+    match losses {
+        [first, .., last] => output::print(format_args!(
+            "{} steps in {seconds:.1} s, loss {first:.4} → {last:.4}; the draft is in {folder}",
+            losses.len(),
+        ))?,
+        [loss] => output::print(format_args!(
+            "1 step in {seconds:.1} s, loss {loss:.4}; the draft is in {folder}"
+        ))?,
+        [] => output::print(format_args!(
+            "{} steps were made before; the draft is in {folder}",
+            trainer.steps()
+        ))?,
+    }
     Ok(Outcome::Done)
 }
 

@@ -61,6 +61,8 @@ pub struct Trainer {
     plans: HashMap<(Shape, Then), Executable>,
     pub(super) steps: u64,
     pub(super) rejected: u64,
+    /// Rejected steps since the last that was not.
+    in_a_row: u64,
     /// The mean norm of the last steps, each one weighing a tenth.
     pub(super) norm: Option<f64>,
 }
@@ -92,6 +94,7 @@ impl Trainer {
             plans: HashMap::new(),
             steps: 0,
             rejected: 0,
+            in_a_row: 0,
             norm: None,
         })
     }
@@ -112,6 +115,11 @@ impl Trainer {
     /// Steps that changed nothing: their gradients were no numbers, or exploded.
     pub fn rejected(&self) -> u64 {
         self.rejected
+    }
+
+    /// The last so many steps were rejected: where they are several, the weights themselves may be spoilt.
+    pub fn rejected_in_a_row(&self) -> u64 {
+        self.in_a_row
     }
 
     /// Bytes of weights, moments and inputs on the device; what a run works on comes to it.
@@ -163,8 +171,12 @@ impl Trainer {
             true => {
                 let before = self.norm.unwrap_or(step.norm);
                 self.norm = Some(0.9 * before + 0.1 * step.norm);
+                self.in_a_row = 0;
             }
-            false => self.rejected += 1,
+            false => {
+                self.rejected += 1;
+                self.in_a_row += 1;
+            }
         }
         Ok(step)
     }
