@@ -89,7 +89,7 @@ pub struct Args {
     /// Compute activations once more for the gradients instead of keeping them: less memory, more time
     #[arg(long)]
     recompute: bool,
-    /// Train low-rank additions instead of the weights
+    /// Train additions of this rank to the layers' projections instead of the weights; 0: the weights
     #[arg(long, value_name = "R")]
     lora_rank: Option<usize>,
     /// Of the order of texts and of what is drawn
@@ -154,6 +154,8 @@ impl Args {
             weight_decay: self.weight_decay,
             clip: self.clip,
             recompute: self.recompute,
+            low_rank: self.lora_rank.filter(|&rank| rank > 0),
+            seed: self.seed as u32,
             ..Settings::default()
         }
     }
@@ -161,9 +163,6 @@ impl Args {
     /// Refuses what is not built, and what can do nothing.
     fn check(&self) -> Result<()> {
         let refuse = |message: &str| Err(Error::Usage(message.into()));
-        if self.lora_rank.is_some_and(|rank| rank > 0) {
-            return refuse("--lora-rank is not built; without it, all weights are trained");
-        }
         if self.source != Source::Teacher {
             return refuse("--source student and mixed are not built; expected teacher");
         }

@@ -1,6 +1,7 @@
 //! A trained draft as a folder like the one that it came from.
 
-use super::trainer::{Trainer, moment};
+use super::plan::moment;
+use super::trainer::Trainer;
 use crate::error::{Error, Result};
 use crate::io::{Checkpoint, save, write_atomically};
 use crate::tensor::Tensor;
@@ -57,7 +58,7 @@ impl Trainer {
     /// As [`Trainer::save`].
     pub fn suspend(&self, path: &Path) -> Result<()> {
         let mut tensors = vec![("control".to_string(), self.store.read("control")?)];
-        for name in self.kept()? {
+        for name in self.kept() {
             tensors.push((name.clone(), self.store.read(&name)?));
         }
         let mut metadata = BTreeMap::new();
@@ -87,7 +88,7 @@ impl Trainer {
         };
         let (steps, rejected, norm) = (number("steps")?, number("rejected")?, number("norm")?);
         let mut all = Vec::new();
-        for name in std::iter::once("control".to_string()).chain(self.kept()?) {
+        for name in std::iter::once("control".to_string()).chain(self.kept()) {
             let values = file.tensor(&name)?.to_f32();
             let have = self.store.read(&name)?.len();
             if values.len() != have {
@@ -110,12 +111,13 @@ impl Trainer {
     }
 
     /// The states that a resumed training needs.
-    fn kept(&self) -> Result<Vec<String>> {
+    fn kept(&self) -> Vec<String> {
         let keeps = self.settings().optimizer.keeps();
-        let names = self.names()?.into_iter().flat_map(|name| {
+        let names = self.trained.iter().flat_map(|weight| {
+            let name = weight.name.clone();
             let moments = keeps.iter().map(|of| moment(of, &name)).collect::<Vec<_>>();
             std::iter::once(name).chain(moments)
         });
-        Ok(names.collect())
+        names.collect()
     }
 }

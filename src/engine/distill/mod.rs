@@ -2,6 +2,7 @@
 
 mod batch;
 mod export;
+mod plan;
 mod settings;
 mod texts;
 mod trainer;
