@@ -35,7 +35,7 @@ fn weight_at(n: u32, k: u32) -> f32 {
 }
 
 fn two(n: u32, k: u32) -> u32 {
-  return half_bits(weight_at(n, k)) | half_bits(weight_at(n, k + 1u)) << 16u;
+  return half_bits(weight_at(n, k)) | (half_bits(weight_at(n, k + 1u)) << 16u);
 }
 
 @compute @workgroup_size(WG)

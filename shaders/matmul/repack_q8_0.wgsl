@@ -59,10 +59,10 @@ fn main(
   let d = scale_of(n, k0);
   let inverse = select(0.0, 1.0 / d, d > 0.0);
   let k = k0 + at / 128u % 2u * 16u + at % 4u * 4u;
-  let word = quantised(n, k, inverse) | quantised(n, k + 2u, inverse) << 8u |
-    quantised(n, k + 1u, inverse) << 16u | quantised(n, k + 3u, inverse) << 24u;
+  let word = quantised(n, k, inverse) | (quantised(n, k + 2u, inverse) << 8u) |
+    (quantised(n, k + 1u, inverse) << 16u) | (quantised(n, k + 3u, inverse) << 24u);
   w[at] = select(0u, word, n < params.n && k0 < params.k);
   if at % 8u == 0u && at / 128u % 2u == 0u {
-    scales[block * 16u + n % 16u] = half_bits(d) | half_bits(scale_of(n, k0 + 32u)) << 16u;
+    scales[block * 16u + n % 16u] = half_bits(d) | (half_bits(scale_of(n, k0 + 32u)) << 16u);
   }
 }
