@@ -3,6 +3,7 @@
 pub mod emulate;
 pub mod harness;
 pub mod language;
+pub mod law;
 pub mod numpy;
 pub mod references;
 pub mod tolerance;

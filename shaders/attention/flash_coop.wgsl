@@ -15,7 +15,7 @@ const WG = 128u;       // invocations per workgroup, a multiple of 32
 const HEADS = 4u;
 const KV_HEADS = 2u;
 const D = 16u;         // a multiple of 16
-const BK = 64u;        // keys at a time, a multiple of 16, at least WG / 4
+const BK = 64u;        // keys at a time, a multiple of 16, at least WG / 4, or WG / 8 where D is a multiple of 32
 const CAUSAL = true;
 const BIAS = false;
 const KEEP = false;    // queries have workgroup memory of their own: not needed once they are loaded as matrices
@@ -44,12 +44,15 @@ const ROW4 = D4 + 2u;         // two more than it holds: rows start in different
 const P_ROW4 = BK / 4u + 2u;
 const V_AT = max(BK * ROW4, BQ * P_ROW4);
 const Q_AT = select(0u, V_AT + BK * ROW4, KEEP);
+const Q_PARTS = select(1u, 2u, BQ * ROW4 > V_AT + BK * ROW4);  // of the columns of queries, loaded in turn
+const Q_ROW4 = D4 / Q_PARTS + 2u;
+const Q_ACROSS = ACROSS / Q_PARTS;
 const BLOCKS = BK / 16u;      // of 16 keys
 const ACROSS = D / 16u;       // blocks of 16 columns
 const AHEAD = 4u;             // loads on their way at a time
 
 // Queries [BQ, D]; then keys [BK, D], later weights [BQ, BK]; values [BK, D].
-var<workgroup> tile: array<elem4, V_AT + BK * ROW4 + select(0u, BQ * ROW4, KEEP)>;
+var<workgroup> tile: array<elem4, V_AT + BK * ROW4 + select(0u, Q_PARTS * BQ * Q_ROW4, KEEP)>;
 var<workgroup> block: array<vec4<f32>, WG * 4u>;      // for each subgroup 2 × [16, 16]
 
 // The keys that query i sees: first and one beyond the last.
@@ -104,18 +107,24 @@ fn main(
   let i = row0 + down + lane / 2u;      // this invocation's query: it owns 8 of each 16 columns
   let seen = sees(i);
 
-  for (var at = lid; at < BQ * D4; at += WG) {
-    let row = min(row0 + at / D4, params.m - 1u);
-    tile[Q_AT + at / D4 * ROW4 + at % D4] = elem4(q[(row * HEADS + head) * D4 + at % D4] * params.scale);
-  }
-  workgroupBarrier();
   var queries: array<coop_mat16x16<f16, A>, ACROSS>;
   //!unroll
-  for (var c = 0u; c < ACROSS; c += 1u) {
-    let q_at = Q_AT + down * ROW4 + c * 4u;
-    queries[c] = coopLoadT<coop_mat16x16<f16, A>>(&tile[q_at], ROW4);
+  for (var part = 0u; part < Q_PARTS; part += 1u) {
+    let part_at = Q_AT + select(0u, part * BQ * Q_ROW4, KEEP);
+    for (var at = lid; at < BQ * D4 / Q_PARTS; at += WG) {
+      let row = at / (D4 / Q_PARTS);
+      let column = at % (D4 / Q_PARTS);
+      let from_at = (min(row0 + row, params.m - 1u) * HEADS + head) * D4 + part * (D4 / Q_PARTS) + column;
+      tile[part_at + row * Q_ROW4 + column] = elem4(q[from_at] * params.scale);
+    }
+    workgroupBarrier();
+    //!unroll
+    for (var c = 0u; c < Q_ACROSS; c += 1u) {
+      let q_at = part_at + down * Q_ROW4 + c * 4u;
+      queries[part * Q_ACROSS + c] = coopLoadT<coop_mat16x16<f16, A>>(&tile[q_at], Q_ROW4);
+    }
+    workgroupBarrier();
   }
-  workgroupBarrier();
 
   var top = LOWEST;
   var sum = 0.0;

@@ -1,10 +1,10 @@
 // skinny: the product of up to 16 rows with 16 * NB output features, those of blocks group * NB and on, on matrix
 // units; each pair of neighbouring features goes to product_store(row, n, v). For each row v is
 // Σ_k f16(x[k]) * w[n, k], times what the norm makes of the row where NORM is set.
-// The kernel declares ROWS (even), NB, DEPTH, NORM, WG (256 or 128), elem4 of f16, params, x, aux and product_store, and
-// takes a coop `weight` beside this file. Every invocation calls it.
-// Each of the TEAMS subgroups takes every TEAMS-th block along the depth and never waits for another before the end: what it
-// multiplies passes through its own part of workgroup memory. So one order of sums holds for every ROWS, NB, DEPTH
+// The kernel declares ROWS (even), NB, DEPTH, NORM, WG (256 or 128), elem4 of f16, params, x, aux and product_store,
+// and takes a coop `weight` beside this file. Every invocation calls it.
+// Each of the TEAMS subgroups takes every TEAMS-th block along the depth and never waits for another before the end:
+// what it multiplies passes through its own part of workgroup memory. So one order of sums holds for every ROWS, NB, DEPTH
 // and m. Blocks beyond the depth are read again, and meet zeros of x.
 const TEAMS = WG / 32u;
 const ROW4 = 18u;               // elem4 from one row of a tile to the next: 64 elements, and 16 bytes that keep

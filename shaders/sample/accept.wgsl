@@ -14,6 +14,7 @@ const V = 1024u;       // tokens
 const SLOTS = 8u;      // distributions of the draft kept for a round: draft_len at most
 const ONE_HOT = false; // proposals without distributions
 const WG = 256u;       // invocations per workgroup, a power of two
+const LOADS = 8u;      // tokens that an invocation loads at a time
 // -----------------------------------------------------------------------
 
 struct Params {
@@ -33,7 +34,6 @@ struct Params {
 
 const ACCEPT = 1u;     // purposes
 const NEXT = 2u;
-const LOADS = 8u;      // on their way at a time
 const NONE = 0xffffffffu;
 
 var<workgroup> accepts: array<u32, SLOTS + 1u>;

@@ -8,6 +8,7 @@
 const V = 1024u;       // tokens
 const SLOTS = 8u;      // distributions kept for a round
 const WG = 256u;       // invocations per workgroup, a power of two
+const LOADS = 8u;      // tokens that an invocation loads at a time
 // -----------------------------------------------------------------------
 
 struct Params {
@@ -23,7 +24,6 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> start:    array<u32>;  // [batch] start of the draft
 
 const DRAFT = 0u;      // purpose
-const LOADS = 8u;      // on their way at a time
 
 var<private> row: u32;
 

@@ -12,6 +12,7 @@ const V = 1024u;       // tokens
 const SLOTS = 8u;      // rows of p for each sequence
 const FAULT = 1u;      // the bit of fault
 const WG = 256u;       // invocations per workgroup, a power of two
+const LOADS = 8u;      // tokens that an invocation loads at a time
 // -----------------------------------------------------------------------
 
 struct Params {
@@ -30,8 +31,8 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> p:        array<f32>;          // [batch, SLOTS, V]
 
 const LOWEST = -3.4028234e+38f;
-const LOADS = 8u;      // on their way at a time
 const COPIES = 4u;     // of each bin, so that neighbours seldom add to the same word
+const RUN = 256u / WG;  // bins of an invocation
 const WHOLE = 2147483648.0;   // a mass of 1, in whole numbers: their sums do not depend on an order
 
 struct Row {
@@ -120,24 +121,28 @@ fn threshold(r: Row, count: u32, share: f32, lid: u32) -> u32 {
       }
     }
     workgroupBarrier();
-    for (var bin = lid; bin < 256u; bin += WG) {
-      var sum = 0u;
-      for (var i = 0u; i < COPIES; i += 1u) { sum += atomicLoad(&bins[bin * COPIES + i]); }
-      atomicStore(&bins[bin * COPIES], sum);
+    // Each invocation has a run of neighbouring bins; keys become sums of the runs from its own up.
+    var own = 0u;
+    for (var i = 0u; i < RUN * COPIES; i += 1u) { own += atomicLoad(&bins[lid * RUN * COPIES + i]); }
+    keys[lid] = own;
+    for (var gap = 1u; gap < WG; gap *= 2u) {
+      workgroupBarrier();
+      let higher = select(0u, keys[min(lid + gap, WG - 1u)], lid + gap < WG);
+      workgroupBarrier();
+      keys[lid] += higher;
     }
     workgroupBarrier();
-    if by_mass && level == 0u {
-      var mass = 0u;
-      for (var bin = 0u; bin < 256u; bin += 1u) { mass += atomicLoad(&bins[bin * COPIES]); }
-      need = clamp(u32(ceil(f32(mass) * share)), 1u, mass);
-    }
-    for (var bin = lid; bin < 256u; bin += WG) {
-      var above = 0u;
-      for (var i = bin + 1u; i < 256u; i += 1u) { above += atomicLoad(&bins[i * COPIES]); }
-      if above < need && above + atomicLoad(&bins[bin * COPIES]) >= need {
+    if by_mass && level == 0u { need = clamp(u32(ceil(f32(keys[0]) * share)), 1u, keys[0]); }
+    var above = keys[lid] - own;
+    for (var i = RUN; i > 0u; i -= 1u) {
+      let bin = lid * RUN + i - 1u;
+      var amount = 0u;
+      for (var copy = 0u; copy < COPIES; copy += 1u) { amount += atomicLoad(&bins[bin * COPIES + copy]); }
+      if above < need && above + amount >= need {
         found[0] = bin;
         found[1] = above;
       }
+      above += amount;
     }
     workgroupBarrier();
     prefix |= found[0] << shift;

@@ -22,6 +22,30 @@ impl Finished {
         (0..seen.len()).filter(|&i| seen[i]).collect()
     }
 
+    /// The graph with one more output for each scope of the model, called by its name: the last value written there.
+    #[must_use]
+    pub fn with_scopes(mut self) -> Self {
+        let mut inside = vec![false; self.nodes.len()];
+        for node in &self.nodes {
+            if let Kind::Fused { region, .. } = &node.kind {
+                inside[region.clone()].fill(true);
+            }
+        }
+        let mut last: Vec<(String, Id)> = Vec::new();
+        for (id, node) in self.nodes.iter().enumerate() {
+            let computed = matches!(node.kind, Kind::Op(..) | Kind::Fused { .. });
+            if inside[id] || !computed || node.scope.is_empty() {
+                continue;
+            }
+            match last.iter_mut().find(|l| l.0 == node.scope) {
+                Some(known) => known.1 = id,
+                None => last.push((node.scope.clone(), id)),
+            }
+        }
+        self.outputs.splice(0..0, last);
+        self
+    }
+
     /// The checkpoint's tensors that the model reads.
     pub fn sources(&self) -> BTreeSet<Source> {
         (self.plain_nodes().into_iter())

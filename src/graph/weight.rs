@@ -174,6 +174,9 @@ impl Pack {
     /// The packed elements, given the weight's values.
     pub fn fill(&self, values: &[f32]) -> Vec<f32> {
         if self.padded == self.layout.shape && self.tail == 0 {
+            if self.layout.is_contiguous() {
+                return values[self.layout.offset..][..self.layout.len()].to_vec();
+            }
             return self.layout.indices().map(|i| values[i]).collect();
         }
         let mut out = vec![0.0; self.len()];

@@ -54,6 +54,7 @@ pub static LIBS: &[Lib] = libs! {
     "unary": ["relu", "sigmoid", "silu", "gelu"],
     "unary_grad": ["relu", "silu", "gelu"],
     "weight": ["f32", "f16", "q8_0", "q4_0", "coop_f16", "coop_q8_0", "coop_q4_0"],
+    "wide": ["scalar", "coop"],
     "window_attention": ["scalar", "coop"],
 };
 
@@ -66,10 +67,12 @@ pub static KERNELS: &[&Kernel] = &[
     &attention::causal_stats::KERNEL,
     &attention::combine::KERNEL,
     &attention::decode::KERNEL,
+    &attention::decode_coop::KERNEL,
     &attention::flash::KERNEL,
     &attention::flash_coop::KERNEL,
     &attention::rotary::KERNEL,
     &attention::turn::KERNEL,
+    &attention::qkv::KERNEL,
     &conv::depthwise::KERNEL,
     &conv::direct::KERNEL,
     &conv::expand_depthwise::KERNEL,
@@ -104,6 +107,7 @@ pub static KERNELS: &[&Kernel] = &[
     &optim::norm::KERNEL,
     &optim::sgd::KERNEL,
     &reduce::columns::KERNEL,
+    &matmul::wide::KERNEL,
     &reduce::mean::KERNEL,
     &reduce::softmax::KERNEL,
     &sample::accept::KERNEL,

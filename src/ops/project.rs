@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::graph::{Activation, Encode, Epilogue, Lower, Op, Value, Weight};
 use crate::kernels::matmul::linear::{self, Linear, Operands};
-use crate::kernels::matmul::{pack, skinny};
+use crate::kernels::matmul::{pack, skinny, wide};
 use crate::shader::Arg;
 use crate::tensor::DType;
 use std::ops::Range;
@@ -71,15 +71,6 @@ pub(super) fn pieces(lower: &mut Lower<'_>, i: usize) -> Result<Vec<Piece>> {
         out.push(Piece { w, scales, rows });
     }
     Ok(out)
-}
-
-/// Input `i` packed, where it is one piece.
-pub(super) fn only_piece(lower: &mut Lower<'_>, i: usize) -> Result<Option<Piece>> {
-    let mut all = pieces(lower, i)?;
-    Ok(match all.len() {
-        1 => all.pop(),
-        _ => None,
-    })
 }
 
 /// A projection and what follows it. Inputs: x, weight, (bias), (residual).
@@ -183,7 +174,7 @@ impl Project {
             };
             let dispatch = match m <= FEW {
                 true => skinny::dispatch(&l, at, lower.caps),
-                false => return Err(Error::Plan("wide".into())),
+                false => wide::dispatch(&l, at, lower.caps),
             };
             lower.memory.push(dispatch);
         }

@@ -1,10 +1,10 @@
 //! The projection of queries, keys and values, their rotary positions, and the keys and values put into the cache.
 
 use super::norm::Norm;
-use super::project::Project;
+use super::project::{Project, few_rows, pieces};
 use crate::error::Result;
 use crate::graph::{Lower, Op, Value, Weight};
-use crate::kernels::attention::rotary;
+use crate::kernels::attention::{qkv, rotary};
 use crate::tensor::DType;
 
 /// q, k, v = norm(x) · weightᵀ + bias, one under the other in the weight's rows, those of q and k with rotary pairs
@@ -75,8 +75,46 @@ impl Op for QkvOp {
     }
 
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
-        let _ = lower;
-        Ok(false)
+        if !few_rows(lower) {
+            return Ok(false);
+        }
+        let gain = 2 + usize::from(self.bias);
+        let aux = if self.bias { vec![gain, 2] } else { vec![gain] };
+        let (x, aux) = (lower.contiguous(0)?, lower.constant_f32(&aux)?);
+        let (cache, start) = (lower.strided(gain + 1)?.0, lower.strided(gain + 2)?.0);
+        let turn = match self.rotary {
+            true => Some(lower.constant_f32(&[gain + 3])?),
+            false => None,
+        };
+        for piece in pieces(lower, 1)? {
+            let part = qkv::Qkv {
+                m: lower.shape[0],
+                n: piece.rows.len(),
+                k: lower.shape_of(1, 1),
+                first: piece.rows.start,
+                format: lower.weights,
+                norm: Some(self.eps),
+                bias: self.bias,
+                rotary: self.rotary,
+                heads: self.heads,
+                kv_heads: lower.shape_of(gain + 1, 1),
+                dim: lower.shape_of(gain + 1, 3),
+                capacity: lower.shape_of(gain + 1, 2),
+            };
+            let at = qkv::Operands {
+                x,
+                w: piece.w,
+                scales: piece.scales,
+                aux: Some(aux),
+                rotary: turn,
+                start,
+                q: lower.output,
+                cache,
+            };
+            let dispatch = qkv::dispatch(&part, lower.elem, at, lower.caps);
+            lower.memory.push(dispatch);
+        }
+        Ok(true)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Makes a plan of a graph: which ops run fused, which elementwise work an op takes with it, and the order.
 
+use super::fuse::uses;
 use super::{Buffer, Plan, Port, Role, Step, slots};
 use crate::error::{Error, Result};
-use crate::graph::{Encode, Epilogue, Finished, Id, Kind, Lower, Memory, Op, Operand, Pack};
+use crate::graph::{Encode, Finished, Id, Kind, Lower, Memory, Op, Operand, Pack};
 use crate::kernels::elementwise::copy;
 use crate::kernels::reduce::mean;
 use crate::shader::{Arg, Caps, Dispatch};
@@ -92,26 +93,6 @@ impl Plan {
     }
 }
 
-/// An op that takes elementwise work along: it, its inputs, and further ones.
-type Host = (Arc<dyn Op>, Vec<Id>, Vec<Id>);
-
-/// How many values are made from each value.
-fn uses(graph: &Finished) -> Vec<usize> {
-    let mut uses = vec![0; graph.nodes.len()];
-    for node in &graph.nodes {
-        match &node.kind {
-            Kind::Input(_) | Kind::Weight(_) | Kind::State(..) => {}
-            Kind::View(of, _) => uses[*of] += 1,
-            Kind::Op(_, inputs) => inputs.iter().for_each(|&i| uses[i] += 1),
-            Kind::Fused { inputs, .. } => inputs.iter().for_each(|&i| uses[i] += 1),
-        }
-    }
-    for (_, id) in &graph.outputs {
-        uses[*id] += 1;
-    }
-    uses
-}
-
 /// The shape in which `op` lays out its result of `shape`.
 fn padded(op: &dyn Op, shape: &[usize]) -> Vec<usize> {
     let mut shape = shape.to_vec();
@@ -121,12 +102,12 @@ fn padded(op: &dyn Op, shape: &[usize]) -> Vec<usize> {
     shape
 }
 
-struct Builder<'a> {
-    graph: &'a Finished,
+pub(super) struct Builder<'a> {
+    pub(super) graph: &'a Finished,
     caps: &'a Caps,
     options: &'a Options,
-    uses: Vec<usize>,
-    values: HashMap<Id, Operand>,
+    pub(super) uses: Vec<usize>,
+    pub(super) values: HashMap<Id, Operand>,
     /// Sums of buffers that came in parts.
     sums: HashMap<Arg, Arg>,
     plan: Plan,
@@ -226,42 +207,6 @@ impl Builder<'_> {
                 "{} has no kernel for this adapter",
                 op.name()
             ))),
-        }
-    }
-
-    /// For an elementwise op: the ops before it that may take it along, each with its inputs and further ones. A
-    /// fused op comes before what it stands for.
-    fn hosts(&self, op: &Arc<dyn Op>, inputs: &[Id]) -> Vec<Host> {
-        let Some(epilogue) = op.as_epilogue() else {
-            return Vec::new();
-        };
-        if epilogue != Epilogue::Residual {
-            return self.hosts_of(inputs[0], epilogue, &[]);
-        }
-        if self.graph.nodes[inputs[0]].shape != self.graph.nodes[inputs[1]].shape {
-            return Vec::new();
-        }
-        let mut hosts = self.hosts_of(inputs[0], epilogue, &inputs[1..]);
-        hosts.extend(self.hosts_of(inputs[1], epilogue, &inputs[..1]));
-        hosts
-    }
-
-    /// The ops that compute value `id` and can do `epilogue`, too.
-    fn hosts_of(&self, id: Id, epilogue: Epilogue, extra: &[Id]) -> Vec<Host> {
-        if self.uses[id] > 1 || self.values.contains_key(&id) {
-            return Vec::new();
-        }
-        let host = |op: &Arc<dyn Op>, inputs: &[Id]| {
-            (op.with_epilogue(epilogue)).map(|host| (host, inputs.to_vec(), extra.to_vec()))
-        };
-        match &self.graph.nodes[id].kind {
-            Kind::Op(op, inputs) => host(op, inputs).into_iter().collect(),
-            Kind::Fused {
-                op, inputs, plain, ..
-            } => (host(op, inputs).into_iter())
-                .chain(self.hosts_of(*plain, epilogue, extra))
-                .collect(),
-            _ => Vec::new(),
         }
     }
 

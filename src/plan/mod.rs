@@ -3,6 +3,7 @@
 
 mod build;
 mod case;
+mod fuse;
 mod slots;
 mod text;
 

@@ -29,7 +29,7 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     if tokenizer.template().is_none() {
         return Err(Error::Usage(format!(
             "{} has no chat template: it was not made for conversations; use `cascadia generate`",
-            opened.target.files().path.display()
+            opened.target.name()
         )));
     }
     announce(&opened)?;

@@ -204,8 +204,11 @@ impl Opened {
 
     /// What `drawing` asks for, where the checkpoint's own settings stand for what it does not say.
     pub fn request(&self, drawing: &Drawing) -> Result<Request> {
-        let generation = &self.target.files().generation;
-        let own = published(generation);
+        let generation = match self.target.files() {
+            Some(files) => files.generation.clone(),
+            None => Default::default(),
+        };
+        let own = published(&generation);
         let sampling = Sampling {
             temperature: drawing.temperature.unwrap_or(own.temperature),
             top_k: drawing.top_k.unwrap_or(own.top_k),
@@ -238,7 +241,7 @@ impl Opened {
         self.tokenizer.as_ref().ok_or_else(|| {
             Error::Usage(format!(
                 "{} has no tokenizer.json: give --tokens instead of text",
-                self.target.files().path.display()
+                self.target.name()
             ))
         })
     }
@@ -248,10 +251,7 @@ impl Opened {
 pub fn announce(opened: &Opened) -> Result<()> {
     let name = |model: &Language| -> Result<String> {
         let millions = model.parameters()? as f64 / 1e6;
-        Ok(format!(
-            "{} ({millions:.1} M)",
-            model.files().path.display()
-        ))
+        Ok(format!("{} ({millions:.1} M)", model.name()))
     };
     let draft = match &opened.draft {
         Draft::None => "no draft".to_string(),

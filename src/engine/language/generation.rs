@@ -1,6 +1,6 @@
 //! Rounds of proposing and verifying, one after the other, and what they cost.
 
-use super::plans;
+use super::plans::{self, Fault};
 use super::request::Request;
 use super::session::{Drafting, Session};
 use crate::device::{Executable, Stream};
@@ -40,6 +40,8 @@ pub struct Stats {
     /// Tokens proposed, and those of them accepted.
     pub proposed: usize,
     pub accepted: usize,
+    /// Rounds in which the draft's logits were not all finite.
+    pub draft_faults: usize,
     /// Rounds by the number of proposals.
     pub draft_lens: Vec<usize>,
     /// From the first round's submission to the last result.
@@ -136,6 +138,7 @@ impl<'s> Generation<'s> {
             proposals = proposals.min(self.wanted() - 1);
             self.session.catch_up()?;
         }
+        let loading = Instant::now();
         let mut runs: Vec<Arc<Executable>> = Vec::new();
         match &mut self.session.drafting {
             _ if proposals == 0 => {}
@@ -157,6 +160,9 @@ impl<'s> Generation<'s> {
         runs.push(plans::verify(&mut self.session.target, proposals, one_hot)?);
         if self.stats.rounds == 0 && self.pending.is_empty() {
             self.last = Instant::now();
+        } else if loading.elapsed().as_micros() > 2000 {
+            // A plan was made: that is no part of decoding.
+            self.last += loading.elapsed();
         }
         self.pending.push_back(Round {
             proposals,
@@ -179,11 +185,19 @@ impl<'s> Generation<'s> {
             return Ok(());
         }
         let outcome = plans::Outcome::of(&words);
-        if outcome.fault {
+        if outcome.fault == Fault::Draft {
+            // What it proposed was verified all the same.
+            self.stats.draft_faults += 1;
+        }
+        if outcome.fault == Fault::Target {
             self.ended = true;
+            let at = self.session.known.len();
+            let found = match self.request.check {
+                true => self.session.blame()?,
+                false => "; --check names the layer that they come from".into(),
+            };
             return Err(Error::Weights(format!(
-                "the logits at position {} are not all finite numbers; --check names the layer they come from",
-                self.session.known.len()
+                "the logits of position {at} are not all finite numbers{found}"
             )));
         }
         self.session.controller.record(&speculate::Round {

@@ -2,6 +2,7 @@
 
 mod embedded;
 mod generation;
+mod measure;
 mod model;
 mod plans;
 mod request;

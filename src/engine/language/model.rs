@@ -2,6 +2,7 @@
 
 use super::runner::PREFILL;
 use crate::device::{Device, Executable, Store};
+use crate::engine::profile::noise_weights;
 use crate::error::{Error, Result};
 use crate::graph::{Finished, Graph, Source, Value};
 use crate::io::LanguageFiles;
@@ -47,7 +48,8 @@ pub struct Language {
     device: Device,
     config: Config,
     layers: Layers,
-    files: Arc<LanguageFiles>,
+    /// `None` where weights are noise.
+    files: Option<Arc<LanguageFiles>>,
     options: Options,
     /// Constants on the device, shared by all sequences and plans.
     store: Store,
@@ -65,31 +67,38 @@ impl Language {
     /// [`Error::File`] where the configuration is of no model that is built; [`Error::Weights`] where the weights do
     /// not fit it.
     pub fn open(device: &Device, files: Arc<LanguageFiles>, options: &Options) -> Result<Self> {
-        let config = Config::of(&files)?;
-        let layers = match &config {
-            Config::Decoder(c) => Layers::Llama(Llama::new(c)),
-            Config::T5(c) => {
-                let own_head = files.weights.contains("lm_head.weight");
-                Layers::T5(T5::new(c, own_head))
-            }
-        };
-        let model = Self {
-            device: device.clone(),
-            config,
-            layers,
-            files,
-            options: options.clone(),
-            store: Store::new(device),
-        };
-        model.fits()?;
+        let own_head = files.weights.contains("lm_head.weight");
+        let mut model = Self::new(device, Config::of(&files)?, own_head, options);
+        model.fits(&files)?;
+        model.files = Some(files);
         Ok(model)
     }
 
+    /// A model of these sizes whose weights are noise, to be timed.
+    pub fn of_noise(device: &Device, config: Config, options: &Options) -> Self {
+        Self::new(device, config, false, options)
+    }
+
+    fn new(device: &Device, config: Config, own_head: bool, options: &Options) -> Self {
+        let layers = match &config {
+            Config::Decoder(c) => Layers::Llama(Llama::new(c)),
+            Config::T5(c) => Layers::T5(T5::new(c, own_head)),
+        };
+        Self {
+            device: device.clone(),
+            config,
+            layers,
+            files: None,
+            options: options.clone(),
+            store: Store::new(device),
+        }
+    }
+
     /// Whether the checkpoint has every tensor that the model reads, in its shape.
-    fn fits(&self) -> Result<()> {
+    fn fits(&self, files: &LanguageFiles) -> Result<()> {
         let mut wanted = Vec::new();
         let cached = self.cached(1, &Room::of(16));
-        let mut graphs = vec![self.graph(&cached, |_, _| {})?];
+        let mut graphs = vec![self.graph(&cached, |g, l| g.output("logits", l))?];
         if let Layers::T5(t5) = &self.layers {
             let g = Graph::new();
             t5.encode(&g, &cached);
@@ -99,7 +108,7 @@ impl Language {
             wanted.extend(graph.sources());
         }
         let names = wanted.iter().map(|s| (s.name.as_str(), s.shape.as_slice()));
-        self.files.weights.fit(names)
+        files.weights.fit(names)
     }
 
     pub fn device(&self) -> &Device {
@@ -110,8 +119,17 @@ impl Language {
         &self.config
     }
 
-    pub fn files(&self) -> &LanguageFiles {
-        &self.files
+    /// Its files; `None` where its weights are noise.
+    pub fn files(&self) -> Option<&LanguageFiles> {
+        self.files.as_deref()
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> String {
+        match &self.files {
+            Some(files) => files.path.display().to_string(),
+            None => "noise".into(),
+        }
     }
 
     pub fn options(&self) -> &Options {
@@ -137,7 +155,7 @@ impl Language {
     /// What writing the graph returns.
     pub fn parameters(&self) -> Result<u64> {
         let cached = self.cached(1, &Room::of(16));
-        let graph = self.graph(&cached, |_, _| {})?;
+        let graph = self.graph(&cached, |g, l| g.output("logits", l))?;
         let mut sources = graph.sources();
         if let Layers::T5(t5) = &self.layers {
             let g = Graph::new();
@@ -218,7 +236,10 @@ impl Language {
     pub fn load(&self, store: &Store, graph: &Finished) -> Result<Arc<Executable>> {
         let plan = Arc::new(Plan::new(graph, self.device.caps(), &self.options)?);
         let read = |source: &Source| -> Result<Vec<f32>> {
-            Ok(self.files.weights.values(&source.name)?.to_f32())
+            match &self.files {
+                Some(files) => Ok(files.weights.values(&source.name)?.to_f32()),
+                None => noise_weights(source),
+            }
         };
         Executable::load_in(store, plan, &read).map(Arc::new)
     }

@@ -6,7 +6,7 @@ use super::runner::Runner;
 use crate::device::{Executable, Store};
 use crate::error::Result;
 use crate::graph::{Graph, Value};
-use crate::kernels::sample::{SETTINGS, accept};
+use crate::kernels::sample::{DRAFT_FAULT, SETTINGS, accept};
 use crate::models::language::SLACK;
 use crate::ops::Sampler;
 use crate::tensor::DType;
@@ -110,11 +110,19 @@ pub(super) fn verify(
     })
 }
 
+/// Whose logits were NaN or infinite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    None,
+    Target,
+    Draft,
+}
+
 /// What a round brought, as the device tells it.
 pub(super) struct Outcome {
     pub accepted: usize,
-    /// Logits were not all finite.
-    pub fault: bool,
+    /// Whose logits were not all finite.
+    pub fault: Fault,
     pub tokens: Vec<u32>,
 }
 
@@ -123,7 +131,11 @@ impl Outcome {
         let count = words[1] as usize;
         Self {
             accepted: words[0] as usize,
-            fault: words[3] != 0,
+            fault: match words[3] {
+                0 => Fault::None,
+                DRAFT_FAULT => Fault::Draft,
+                _ => Fault::Target,
+            },
             tokens: words[4..].iter().copied().take(count).collect(),
         }
     }

@@ -9,7 +9,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 /// Rows of the runs that fill caches, the most first. Fewer are left to runs of a single row.
-pub(super) const PREFILL: [usize; 2] = [16, 1];
+pub(super) const PREFILL: [usize; 4] = [512, 128, 16, 1];
 
 /// A model, one sequence of it, and its plans of kind `K`, each made when it is first needed.
 pub(super) struct Runner<K> {
@@ -83,6 +83,19 @@ impl<K: Copy + Eq + Hash> Runner<K> {
         self.store.write("keys", 0, &[prompt.len() as u32])?;
         self.store.write("start", 0, &[0])?;
         plan.submit(false)
+    }
+
+    /// As [`Runner::fill`], of whole runs, and how many milliseconds the device took.
+    pub fn time_fill(&mut self, first: usize, end: usize) -> Result<f64> {
+        let (mut at, mut ms) = (first, 0.0);
+        while at < end {
+            let rows = chunk(at, end, self.room.capacity, self.room.window.is_some());
+            let plan = self.prefill_plan(rows)?;
+            self.store.write("start", 0, &[at as u32])?;
+            ms += plan.time(1)?[0];
+            at += rows;
+        }
+        Ok(ms)
     }
 
     /// Computes the keys and values of positions `first..end`, whose tokens are in the history.

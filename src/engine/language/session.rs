@@ -192,6 +192,22 @@ impl Session {
         }
     }
 
+    /// Sets the sequence back to what the host knows.
+    pub(super) fn rewind(&mut self) -> Result<()> {
+        let Some(last) = self.known.len().checked_sub(1) else {
+            return Err(Error::Usage("the sequence is empty".into()));
+        };
+        self.target.store.write("history", 0, &self.known)?;
+        self.target.store.write("start", 0, &[last as u32])?;
+        self.target.store.write("draft_start", 0, &[last as u32])
+    }
+
+    /// Forgets the sequence.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+        (self.cached, self.drafted) = (0, 0);
+    }
+
     /// Brings the draft's caches up to where its next round begins.
     pub(super) fn catch_up(&mut self) -> Result<()> {
         let n = self.known.len();

@@ -2,6 +2,7 @@
 //! computation that their references take.
 
 use crate::shader::{Arg, Array, Caps, Case, Real, Variant, noise};
+use crate::tensor::DType;
 
 /// Attention of `m` queries of each head over a cache of `elem` [2, kv_heads, capacity, head_dim], in which position k
 /// has slot k % capacity. q and o are f32 [m, heads * head_dim].
@@ -42,7 +43,7 @@ impl Cached {
 
     /// Keys of a chunk: the same for every number of queries and every adapter.
     pub fn chunk(&self) -> usize {
-        if self.head_dim > 128 { 64 } else { 128 }
+        if self.head_dim > 128 { 32 } else { 64 }
     }
 
     /// Chunks into which `m` queries can see at once.
@@ -80,6 +81,20 @@ impl Cached {
             causal: variant.bool("CAUSAL"),
             scale,
         }
+    }
+
+    /// The same on queries that were scaled, then stored as `elem`, as matrix units take them.
+    pub(super) fn with_stored_queries<R: Real>(
+        self,
+        arrays: &[Vec<R>],
+        elem: DType,
+    ) -> (Self, Vec<Vec<R>>) {
+        let scale = R::of(f64::from(self.scale));
+        let mut arrays = arrays.to_vec();
+        for q in &mut arrays[0] {
+            *q = (*q * scale).stored(elem);
+        }
+        (Self { scale: 1.0, ..self }, arrays)
     }
 
     /// The keys that query `i` sees.

@@ -2,9 +2,10 @@
 //!
 //! Ceilings: the keys and values that exist are read once, whatever the number of queries and the size of a group of
 //! heads: 2 · kv_heads · S · head_dim elements, bound by bandwidth for long caches. Each pair of a query and a key
-//! costs 2 · head_dim multiply-adds, in f32 outside matrix units, so that results do not depend on m.
+//! costs 2 · head_dim multiply-adds in f32; [`dispatch`] takes [`super::decode_coop`] where matrix units serve.
 
 use super::cached::{self, Cached};
+use super::decode_coop;
 use crate::kernel;
 use crate::shader::{Array, Caps, Case, Category, Cost, Dispatch, Real, Variant, fold_grid};
 use crate::tensor::DType;
@@ -42,13 +43,35 @@ fn rows(a: &Cached, caps: &Caps) -> usize {
 }
 
 /// Bytes of workgroup memory of the variant that [`dispatch`] takes.
-pub fn workgroup_bytes(a: &Cached, caps: &Caps) -> u32 {
+pub fn workgroup_bytes(a: &Cached, elem: DType, caps: &Caps) -> u32 {
+    if decode_coop::serves(a, elem, caps) {
+        return decode_coop::workgroup_bytes(a);
+    }
     (row_bytes(a) * rows(a, caps)) as u32
 }
 
 /// One dispatch: `partial` and `stats` of [`Cached::partial`] elements, f32, from q f32, the cache of `elem`, the
 /// state `start` u32 [1] and T5's table `bias` f32 (without one: q once more). The variant does not depend on m.
 pub fn dispatch(a: &Cached, elem: DType, binds: Binds, caps: &Caps) -> Dispatch {
+    if decode_coop::serves(a, elem, caps) {
+        let Binds {
+            q,
+            cache,
+            start,
+            bias,
+            partial,
+            stats,
+        } = binds;
+        let binds = decode_coop::Binds {
+            q,
+            cache,
+            start,
+            bias,
+            partial,
+            stats,
+        };
+        return decode_coop::dispatch(a, elem, binds, caps);
+    }
     let params = Params {
         m: a.m as u32,
         capacity: a.capacity as u32,
@@ -57,12 +80,6 @@ pub fn dispatch(a: &Cached, elem: DType, binds: Binds, caps: &Caps) -> Dispatch 
         chunks: a.chunks() as u32,
         scale: a.scale,
     };
-    let keys = if a.window_of() > 0 {
-        a.window
-    } else {
-        a.capacity
-    };
-    let [partial, stats] = a.partial();
     Dispatch {
         kernel: &SPEC,
         variant: Variant::new(elem)
@@ -80,12 +97,23 @@ pub fn dispatch(a: &Cached, elem: DType, binds: Binds, caps: &Caps) -> Dispatch 
         args: binds.args(),
         grid: fold_grid((a.kv_heads * a.chunks()) as u64, caps),
         category: Category::Attention,
-        cost: Cost {
-            read_bytes: (2 * a.kv_heads * keys * a.head_dim * elem.bytes()
-                + 4 * a.m * a.heads * a.head_dim) as u64,
-            write_bytes: 4 * (partial + stats) as u64,
-            macs: a.macs(keys),
-        },
+        cost: cost(a, elem),
+    }
+}
+
+/// What either kernel does at least, the cache taken as full.
+pub(super) fn cost(a: &Cached, elem: DType) -> Cost {
+    let keys = if a.window_of() > 0 {
+        a.window
+    } else {
+        a.capacity
+    };
+    let [partial, stats] = a.partial();
+    let cache = 2 * a.kv_heads * keys * a.head_dim * elem.bytes();
+    Cost {
+        read_bytes: (cache + 4 * a.m * a.heads * a.head_dim) as u64,
+        write_bytes: 4 * (partial + stats) as u64,
+        macs: a.macs(keys),
     }
 }
 
@@ -121,9 +149,14 @@ fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
         [p.m, p.capacity, p.window, p.reach],
         p.scale,
     );
+    chunked(&a, case, arrays)
+}
+
+/// `partial` and `stats`, plainly.
+pub(super) fn chunked<R: Real>(a: &Cached, case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
     let (state, chunk) = (cached::state(case), a.chunk());
     let [mut partial, mut stats] = [4, 5].map(|i| vec![R::of(f64::NAN); case.arrays[i].len()]);
-    for (c, i) in (0..p.chunks as usize).flat_map(|c| (0..a.m).map(move |i| (c, i))) {
+    for (c, i) in (0..a.chunks()).flat_map(|c| (0..a.m).map(move |i| (c, i))) {
         let from = (a.sees(state, 0).start / chunk + c) * chunk;
         let seen = a.sees(state, i);
         let keys = seen.start.max(from)..seen.end.min(from + chunk);

@@ -12,5 +12,6 @@ mod reference;
 pub mod repack;
 pub mod repack_q8_0;
 pub mod skinny;
+pub mod wide;
 
 pub use product::{Load, Operands, Product, Residual, product};

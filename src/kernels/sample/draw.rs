@@ -44,7 +44,8 @@ pub fn dispatch(shape: Shape, binds: Binds, caps: &Caps) -> Dispatch {
             .choose("random", "threefry")
             .set("V", shape.vocab)
             .set("SLOTS", shape.slots)
-            .set("WG", super::workgroup(shape.vocab, caps)),
+            .set("WG", super::workgroup(shape.vocab, caps))
+            .set("LOADS", super::loads(shape.vocab, caps)),
         params: bytemuck::bytes_of(&params).to_vec(),
         args: binds.args(),
         grid: fold_grid(shape.batch as u64, caps),

@@ -33,6 +33,11 @@ fn workgroup(vocab: usize, caps: &Caps) -> usize {
     vocab.clamp(8, most).next_power_of_two()
 }
 
+/// Tokens that an invocation loads at a time, so that a single workgroup has many on their way: 8, or all that it owns.
+fn loads(vocab: usize, caps: &Caps) -> usize {
+    vocab.div_ceil(workgroup(vocab, caps)).min(8)
+}
+
 /// The token that the shaders' `pick` draws of `weights` at `u`: the first by (c % workgroup, c / workgroup) whose
 /// cumulative weight is above `u` of the whole.
 fn picked(weights: &[f64], u: f32, workgroup: usize) -> u32 {

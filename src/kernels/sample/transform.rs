@@ -67,7 +67,8 @@ pub fn dispatch(shape: Shape, binds: Binds, caps: &Caps) -> Dispatch {
                     TARGET_FAULT
                 },
             )
-            .set("WG", super::workgroup(shape.vocab, caps)),
+            .set("WG", super::workgroup(shape.vocab, caps))
+            .set("LOADS", super::loads(shape.vocab, caps)),
         params: bytemuck::bytes_of(&params).to_vec(),
         args: binds.args(),
         grid: fold_grid(rows as u64, caps),

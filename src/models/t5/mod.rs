@@ -3,11 +3,13 @@
 //! and shared by all layers. Scores are not scaled. Weights carry the names of the published checkpoints.
 
 mod bias;
+mod block;
 
-use crate::graph::{Activation, Graph, Source, Value, Weight};
+use crate::graph::{Activation, Graph, Value, Weight};
 use crate::models::language::{self, Cached, T5Config};
 use crate::ops::{Attend, Norm, Qkv};
 use bias::{Direction, by_distance};
+use block::{Attention, Block, Ffn};
 
 /// The model's constants, in its own structure.
 pub struct T5 {
@@ -25,27 +27,6 @@ struct Stack {
     norm: Weight,
     /// Added to a score, by head and distance.
     bias: Weight,
-}
-
-struct Block {
-    attention: Attention,
-    cross: Option<Attention>,
-    ffn: Ffn,
-}
-
-struct Attention {
-    norm: Weight,
-    /// Of q, k and v, one under the other; for attention to the encoder's output, of q alone.
-    q: Weight,
-    /// Of k and v, one under the other, for attention to the encoder's output.
-    kv: Weight,
-    output: Weight,
-}
-
-struct Ffn {
-    norm: Weight,
-    up: Weight,
-    down: Weight,
 }
 
 impl T5 {
@@ -161,64 +142,6 @@ impl Stack {
                 .collect(),
             norm: Weight::plain(format!("{name}.final_layer_norm.weight"), &[c.hidden]),
             bias: by_distance(c, name, direction),
-        }
-    }
-}
-
-/// Weights one under the other: `rows` of them in turn where `by_row`, else whole.
-fn stacked(name: &str, parts: &[String], [n, k]: [usize; 2], by_row: bool) -> Weight {
-    let sources = (parts.iter())
-        .map(|p| Source {
-            name: p.clone(),
-            shape: vec![n, k],
-            trainable: true,
-        })
-        .collect();
-    Weight::made(name, &[n * parts.len(), k], sources, move |t| {
-        if !by_row {
-            return t.concat();
-        }
-        (0..n)
-            .flat_map(|r| t.iter().flat_map(move |m| &m[r * k..(r + 1) * k]))
-            .copied()
-            .collect()
-    })
-}
-
-impl Block {
-    fn new(c: &T5Config, name: &str, direction: Direction) -> Self {
-        let (d, width) = (c.hidden, c.heads * c.head_dim);
-        let attention = |layer: usize, part: &str, cross: bool| {
-            let at = |w: &str| format!("{name}.layer.{layer}.{part}.{w}.weight");
-            let kv = [at("k"), at("v")];
-            let all = [at("q"), at("k"), at("v")];
-            Attention {
-                norm: Weight::plain(format!("{name}.layer.{layer}.layer_norm.weight"), &[d]),
-                q: match cross {
-                    true => Weight::plain(at("q"), &[width, d]),
-                    false => stacked(&at("qkv"), &all, [width, d], false),
-                },
-                kv: stacked(&at("kv"), &kv, [width, d], false),
-                output: Weight::plain(at("o"), &[d, width]),
-            }
-        };
-        let decoder = direction == Direction::Back;
-        let last = if decoder { 2 } else { 1 };
-        let at = |w: &str| format!("{name}.layer.{last}.DenseReluDense.{w}.weight");
-        let wide = c.intermediate;
-        Self {
-            attention: attention(0, "SelfAttention", false),
-            cross: decoder.then(|| attention(1, "EncDecAttention", true)),
-            ffn: Ffn {
-                norm: Weight::plain(format!("{name}.layer.{last}.layer_norm.weight"), &[d]),
-                up: match c.activation {
-                    language::Activation::Relu => Weight::plain(at("wi"), &[wide, d]),
-                    language::Activation::GatedGelu => {
-                        stacked(&at("wi_0_1"), &[at("wi_0"), at("wi_1")], [wide, d], true)
-                    }
-                },
-                down: Weight::plain(at("wo"), &[d, wide]),
-            },
         }
     }
 }
