@@ -22,7 +22,9 @@ fn each(seeds: &[u32], check: impl Fn(&str, &Reference, u32, &cascadia::device::
             if dtype == DType::F16 && !device.caps().f16 {
                 continue;
             }
-            for &seed in seeds {
+            // The other seeds on one adapter: compiling takes longest on the slower one.
+            let slow = device.name().contains("SwiftShader");
+            for &seed in seeds.iter().take(if slow { 1 } else { seeds.len() }) {
                 for (name, reference) in chosen(seed) {
                     check(&name, &reference, seed, &device, &Options::new(dtype));
                 }
