@@ -134,6 +134,14 @@ fn texts_are_taught_by_the_built_in_target() {
     args.extend(["--output".into(), bench.path("out").into_os_string()]);
     assert_eq!(losses(&bench.works(&args).out).len(), 2);
     assert!(bench.path("out/tokenizer.json").exists());
+    for source in ["student", "mixed"] {
+        let line = format!(
+            "distill --source {source} --steps 3 --lr 0.001 --length 16 --max-new 4 --json --data"
+        );
+        let mut args = with(&line, &[&data]);
+        args.extend(["--output".into(), bench.path(source).into_os_string()]);
+        assert_eq!(losses(&bench.works(&args).out).len(), 3);
+    }
 }
 
 #[test]
@@ -153,7 +161,7 @@ fn what_cannot_be_is_said_in_one_line() {
         (
             "--steps 1 --lr 0.001 --source student",
             &data,
-            &["--source student"],
+            &["--source student", "recorded"],
         ),
         ("--steps 0 --lr 0.001", &data, &["--steps"]),
         ("--steps 1 --lr -1", &data, &["learning rate is -1"]),

@@ -1,6 +1,8 @@
 //! What a training reads and writes: recorded rows, texts, drafts in folders, and its own state.
 
-use cascadia::engine::distill::{Batch, Loss, Optimizer, Recorded, Settings, Texts, Trainer};
+use cascadia::engine::distill::{
+    Author, Batch, Loss, Optimizer, Recorded, Settings, Texts, Trainer,
+};
 use cascadia::engine::language::{Language, Scorer};
 use cascadia::io::{LanguageFiles, save};
 use cascadia::plan::Options;
@@ -211,9 +213,7 @@ fn texts_teach_what_follows_a_prompt_alone() {
     let mut texts = Texts::new(&pair.target, 12, 1.0).unwrap_or_else(|e| panic!("{e}"));
     texts.push_text(&pair.tokens[..17]);
     texts.push_answered(&pair.tokens[..5], &pair.tokens[5..9]);
-    texts
-        .push_prompt(&pair.tokens[..6], 3, 1)
-        .unwrap_or_else(|e| panic!("{e}"));
+    texts.push_prompt(&pair.tokens[..6]);
     assert_eq!(texts.sequences(), 4);
     let batch = texts.batch([1, 2], true).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(batch.rows, [0, 1, 2, 3, 16, 17, 18, 19]);
@@ -227,7 +227,9 @@ fn texts_teach_what_follows_a_prompt_alone() {
     for (a, b) in batch.probs[4 * 512..].iter().zip(&known.probs) {
         assert!((a - b).abs() < 1e-5, "{a} {b}");
     }
-    let answered = texts.batch([3], false).unwrap_or_else(|e| panic!("{e}"));
+    let mut author = Author::new(&pair.draft, 12, 1.0, 3).unwrap_or_else(|e| panic!("{e}"));
+    let answered = texts.batch_by([3], &mut author, 1, false);
+    let answered = answered.unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(answered.rows, [5, 6, 7]);
     assert!(answered.probs.is_empty());
 }

@@ -2,7 +2,7 @@
 
 use super::common::Common;
 use super::language::files;
-use super::lessons::{self, Lessons};
+use super::lessons::{self, Lessons, Student};
 use super::{Outcome, output};
 use cascadia::engine::distill::{Loss, Schedule, Settings, Step, Trainer};
 use cascadia::engine::language::{Language, embedded};
@@ -163,9 +163,6 @@ impl Args {
     /// Refuses what is not built, and what can do nothing.
     fn check(&self) -> Result<()> {
         let refuse = |message: &str| Err(Error::Usage(message.into()));
-        if self.source != Source::Teacher {
-            return refuse("--source student and mixed are not built; expected teacher");
-        }
         if self.steps == 0 || self.batch == Some(0) || self.accumulate == 0 {
             return refuse("--steps, --batch and --accumulate take at least 1");
         }
@@ -205,14 +202,17 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         args.steps,
         "{bar:32} {pos}/{len} steps, {msg} {per_sec} {eta} left",
     );
+    let mut student = Student::default();
     let hard = matches!(args.loss, Kind::CrossEntropy);
     let mut order = lessons::Order::new(lessons.sequences(), lessons.ordered(), args.seed);
     // Those of the steps made before.
     order.skip(trainer.steps() as usize * batch * args.accumulate);
     while trainer.steps() < args.steps {
-        let batches = (0..args.accumulate)
-            .map(|_| lessons.batch(order.next(batch), !hard))
-            .collect::<Result<Vec<_>>>()?;
+        let mut batches = Vec::new();
+        for _ in 0..args.accumulate {
+            let written = student.turn(args, &trainer)?;
+            batches.push(lessons.batch(order.next(batch), !hard, written)?);
+        }
         let step: Step = trainer.step(&batches)?;
         let over = if trainer.steps() == args.steps { 2 } else { 4 };
         if trainer.rejected_in_a_row() >= over {

@@ -2,12 +2,15 @@
 
 use super::plan::moment;
 use super::trainer::Trainer;
+use crate::engine::language::Language;
 use crate::error::{Error, Result};
-use crate::io::{Checkpoint, save, write_atomically};
-use crate::tensor::Tensor;
+use crate::io::{Checkpoint, LanguageFiles, Parts, save, serialize, write_atomically};
+use crate::plan::Options;
+use crate::tensor::{DType, Tensor};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 impl Trainer {
     /// Its tensors by their published names, in f32.
@@ -27,6 +30,30 @@ impl Trainer {
         Ok(out)
     }
 
+    fn files(&self) -> Result<&LanguageFiles> {
+        let files = self.model().files();
+        files.ok_or_else(|| Error::Usage("a model of noise has no files to be like".into()))
+    }
+
+    /// The draft as it is now, to be run: a copy that later steps do not change.
+    ///
+    /// # Errors
+    /// As [`Trainer::export`] and [`Language::open`].
+    pub fn student(&self) -> Result<Arc<Language>> {
+        let config = self.files()?.config.to_string();
+        let name = self.model().name();
+        let parts = Parts {
+            name: &name,
+            weights: serialize(Path::new(&name), &self.export()?, None)?,
+            config: Some(&config),
+            tokenizer: None,
+            tokenizer_config: None,
+        };
+        let files = Arc::new(LanguageFiles::from_parts(parts)?);
+        let options = Options::new(DType::F32);
+        Language::open(self.model().device(), files, &options).map(Arc::new)
+    }
+
     /// Writes the draft into `folder`, which is made where it is not there: config.json and the tokenizer's files as
     /// the draft has them, then model.safetensors with `lineage` as its metadata. Each file is written whole or not at
     /// all, the weights last.
@@ -34,11 +61,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Io`] and [`Error::File`] where the operating system refuses; what was there stays then.
     pub fn save(&self, folder: &Path, lineage: &BTreeMap<String, String>) -> Result<()> {
-        let Some(files) = self.model().files() else {
-            return Err(Error::Usage(
-                "a model of noise has no folder to be like".into(),
-            ));
-        };
+        let files = self.files()?;
         let tensors = self.export()?;
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         for (name, bytes) in files.companions()? {
