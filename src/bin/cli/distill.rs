@@ -185,13 +185,17 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
             ));
         }
     };
-    // Training is in f32; so is the teacher, whose distributions are what is learned.
+    // Training is in f32; so is the teacher, unless --dtype says otherwise.
+    let taught_in = match common.dtype {
+        Some(_) => common.dtype(device.caps(), device.name())?,
+        None => DType::F32,
+    };
     let draft = Arc::new(Language::open(
         &device,
         Arc::new(draft),
         &Options::new(DType::F32),
     )?);
-    let mut lessons = Lessons::open(args, &device, &draft, target)?;
+    let mut lessons = Lessons::open(args, &Options::new(taught_in), &draft, target)?;
     let mut trainer = Trainer::new(&draft, args.settings())?;
     if args.resume {
         trainer.resume(&args.output.join(STATE))?;

@@ -1,13 +1,11 @@
 //! What `distill` learns from, by the kind of its file.
 
 use super::distill::{Args, Source};
-use cascadia::device::Device;
 use cascadia::engine::distill::{Author, Batch, Recorded, Texts, Trainer};
 use cascadia::engine::language::Language;
 use cascadia::io::text::Tokenizer;
 use cascadia::io::{LanguageFiles, utf8};
 use cascadia::plan::Options;
-use cascadia::tensor::DType;
 use cascadia::{Error, Result};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,10 +17,10 @@ pub enum Lessons {
 }
 
 impl Lessons {
-    /// Those in `args.data`, for `draft`.
+    /// Those in `args.data`, for `draft`; a target is run as `options` say.
     pub fn open(
         args: &Args,
-        device: &Device,
+        options: &Options,
         draft: &Language,
         target: Option<LanguageFiles>,
     ) -> Result<Self> {
@@ -57,7 +55,7 @@ impl Lessons {
         {
             tokenizer.agree(&theirs)?;
         }
-        let target = Language::open(device, Arc::new(target), &Options::new(DType::F32))?;
+        let target = Language::open(draft.device(), Arc::new(target), options)?;
         if target.config().vocab() != vocab {
             return Err(Error::Usage(format!(
                 "the draft's vocabulary has {vocab} tokens, the target's {}: they must be the same",
