@@ -5,7 +5,7 @@
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
 
-demo: ## build, see to a GPU driver, classify the sample pictures
+demo: ## build, see to a GPU driver, classify sample pictures, go on from texts
 	@scripts/demo.sh
 
 test: ## every check, with its own set-up (SUITES="tests tint" for some)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The demo, from a fresh machine with a Rust toolchain: builds, sees to a GPU driver (Mesa's
-# software one where there is none), classifies real pictures with the model in the repository.
+# software one where there is none), classifies real pictures and goes on from two texts with the
+# models in the repository.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -32,6 +33,20 @@ fi
 echo
 echo "demo: scans of handwritten digits, and what the model reads"
 cascadia classify assets/digits/samples
+echo
+# Both texts are held out from what the models learnt (assets/language/prompts.json).
+echo "demo: a language model answers; a smaller one drafts, which changes the speed and not the words"
+question='Question: Will is reading a book of 142 pages. He reads 34 pages a day for 2 days, and then 37 pages a day. How many more days does he need to finish the book?
+Answer:'
+printf '%s' "$question"
+cascadia generate --prompt "$question"
+echo
+query='CREATE TABLE singer (singer_id INTEGER PRIMARY KEY, name TEXT, net_worth REAL, age INTEGER, genre TEXT);
+CREATE TABLE movie (movie_id INTEGER PRIMARY KEY, title TEXT, genre TEXT, year INTEGER, singer_id INTEGER REFERENCES singer(singer_id));
+-- List the year of movies whose genre is action.
+'
+printf '%s' "$query"
+cascadia generate --prompt "$query"
 echo
 echo "demo: EfficientViT-M0 at batch 1 on this adapter, the end of \`cascadia plan m0 --batch 1\`"
 plan=$(cascadia plan m0 --batch 1)

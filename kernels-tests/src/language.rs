@@ -43,9 +43,19 @@ pub fn references(seed: u32) -> BTreeMap<String, Reference> {
 impl Reference {
     /// Its checkpoint, in memory.
     pub fn files(&self, name: &str, seed: u32) -> LanguageFiles {
+        self.files_as(name, seed, |_, values| values)
+    }
+
+    /// Its checkpoint with each tensor's values made others, given its shape.
+    pub fn files_as(
+        &self,
+        name: &str,
+        seed: u32,
+        change: impl Fn(&[usize], Vec<f32>) -> Vec<f32>,
+    ) -> LanguageFiles {
         let drawn: Vec<(String, Vec<usize>, Vec<u8>)> = (self.tensors.iter())
             .map(|(name, shape)| {
-                let values = weights::tensor(name, shape, seed);
+                let values = change(shape, weights::tensor(name, shape, seed));
                 let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
                 (name.clone(), shape.clone(), bytes)
             })

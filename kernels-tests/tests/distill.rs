@@ -272,3 +272,24 @@ fn a_deep_draft_is_planned() {
         assert!(step.applied && step.loss > 0.0, "{step:?}");
     }
 }
+
+#[test]
+fn a_step_of_exploded_gradients_changes_nothing() {
+    let device = one();
+    let pair = pair(&device);
+    let batch = taught(&pair, &[4, 9]);
+    // Beyond a tenth of the usual norm: which every step is, once there is a usual norm.
+    let settings = Settings {
+        explosion: 0.1,
+        ..settings(Loss::ForwardKl)
+    };
+    let mut trainer = Trainer::new(&pair.draft, settings).unwrap_or_else(|e| panic!("{e}"));
+    let applied: Vec<bool> = (0..10)
+        .map(|_| {
+            let step = trainer.step(std::slice::from_ref(&batch));
+            step.unwrap_or_else(|e| panic!("{e}")).applied
+        })
+        .collect();
+    assert_eq!(applied, [vec![true; 8], vec![false; 2]].concat());
+    assert_eq!((trainer.rejected(), trainer.rejected_in_a_row()), (2, 2));
+}

@@ -1,11 +1,15 @@
 //! Llama, Qwen2 and T5 against transformers in float64: logits, greedy continuations, whatever the draft.
 //! `CASCADIA_MODEL=qwen2` keeps to the models whose name contains it.
 
-use cascadia::engine::language::{Draft, DraftLen, Request, Room, Sampling, Scorer, Session};
+use cascadia::engine::language::{
+    Draft, DraftLen, Language, Request, Room, Sampling, Scorer, Session,
+};
 use cascadia::plan::Options;
-use cascadia::tensor::DType;
+use cascadia::tensor::quant::{dequantize, quantize};
+use cascadia::tensor::{DType, Format};
 use kernels_tests::language::{Reference, references};
 use kernels_tests::{harness, references::relative_l2};
+use std::sync::Arc;
 
 fn chosen(seed: u32) -> impl Iterator<Item = (String, Reference)> {
     let only = std::env::var("CASCADIA_MODEL").unwrap_or_default();
@@ -120,4 +124,60 @@ fn collect(session: &mut Session, prompt: &[u32], request: &Request) -> Vec<u32>
         all.extend(tokens);
     }
     all
+}
+
+/// Every matrix rounded as `format` stores it, row by row.
+fn rounded(format: Format) -> impl Fn(&[usize], Vec<f32>) -> Vec<f32> {
+    move |shape, values| match *shape {
+        // Not T5's bias by distance, which is no matrix of a product.
+        [_, k] if k >= 32 => (values.chunks(k))
+            .flat_map(|row| {
+                let mut back = dequantize(format, &quantize(format, row));
+                back.truncate(k);
+                back
+            })
+            .collect(),
+        _ => values,
+    }
+}
+
+#[test]
+fn quantised_models_compute_with_the_quantised_weights() {
+    let device = harness::open("llvmpipe", false);
+    for (name, reference) in chosen(0) {
+        for (format, least) in [(Format::Q8_0, 1e-4), (Format::Q4_0, 1e-3)] {
+            let logits = |files: cascadia::io::LanguageFiles, weights| {
+                let options = Options {
+                    weights,
+                    ..Options::new(DType::F32)
+                };
+                let model = Language::open(&device, Arc::new(files), &options)
+                    .unwrap_or_else(|e| panic!("{name}: {e}"));
+                let mut scorer =
+                    Scorer::new(&Arc::new(model), 64).unwrap_or_else(|e| panic!("{name}: {e}"));
+                let (tokens, prompt) = reference.tokens(0);
+                if let Some(prompt) = prompt {
+                    scorer
+                        .encode(&prompt)
+                        .unwrap_or_else(|e| panic!("{name}: {e}"));
+                }
+                let logits = scorer
+                    .logits(&tokens)
+                    .unwrap_or_else(|e| panic!("{name}: {e}"));
+                let logits = logits.to_f32();
+                logits.into_iter().map(f64::from).collect::<Vec<_>>()
+            };
+            let quantised = logits(reference.files(&name, 0), format);
+            let truth = logits(reference.files_as(&name, 0, rounded(format)), Format::F32);
+            let error = relative_l2(&quantised, &truth);
+            assert!(error <= 1e-5, "{name} in {format}: {error:.2e}");
+            // And it is no other model: rounding shows.
+            let last = &quantised[quantised.len() - reference.last_logits.len()..];
+            let rounding = relative_l2(last, &reference.last_logits);
+            assert!(
+                (least..0.5).contains(&rounding),
+                "{name} in {format}: rounding gives {rounding:.2e}"
+            );
+        }
+    }
 }

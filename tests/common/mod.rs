@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at a surprise
 #![allow(dead_code)]
 
+pub mod language;
+
 use cascadia::engine::embedded;
 use cascadia::io::{preprocess::Picture, save};
 use cascadia::tensor::Tensor;

@@ -34,8 +34,11 @@ const PROMPT: &str =
 
 pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     let opened = args.models.open(common, true)?;
-    let request = opened.request(&args.drawing)?;
+    let mut request = opened.request(&args.drawing)?;
     let prompt = prompt(args, &opened)?;
+    if args.drawing.max_new.is_none() {
+        request.max_new = opened.max_new(prompt.len());
+    }
     let mut session = opened.session(prompt.len().saturating_add(request.max_new))?;
     session.check(&prompt, &request)?;
     if !args.json {

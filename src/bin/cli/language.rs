@@ -47,9 +47,9 @@ pub enum Stored {
 
 #[derive(clap::Args)]
 pub struct Drawing {
-    /// At most so many new tokens
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub max_new: usize,
+    /// At most so many new tokens; 256, or what there is room for, without it
+    #[arg(long, value_name = "N")]
+    pub max_new: Option<usize>,
     /// 0 takes the likeliest token; what generation_config.json says without it, else 0
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub temperature: Option<f32>,
@@ -85,6 +85,9 @@ fn draft_len(text: &str) -> Result<DraftLen, String> {
         Err(e) => Err(e.to_string()),
     }
 }
+
+/// New tokens where nobody says how many.
+const MAX_NEW: usize = 256;
 
 /// More tokens than any sequence has, and few enough to count their bytes.
 pub const LONGEST: usize = 1 << 24;
@@ -219,6 +222,16 @@ impl Opened {
         }
     }
 
+    /// New tokens where nobody says how many: as many as fit behind a prompt of `prompt`, up to [`MAX_NEW`].
+    pub fn max_new(&self, prompt: usize) -> usize {
+        let own = self.target.max_positions();
+        let behind = !self.target.has_encoder() && self.window.is_none();
+        match self.room.or(own).filter(|_| behind) {
+            Some(room) => room.saturating_sub(prompt).clamp(1, MAX_NEW),
+            None => MAX_NEW.min(self.room.unwrap_or(MAX_NEW)),
+        }
+    }
+
     /// A session with room for `wanted` tokens at least.
     pub fn session(&self, wanted: usize) -> Result<Session> {
         Session::new(&self.target, self.draft.clone(), self.room(wanted)?)
@@ -240,7 +253,7 @@ impl Opened {
             seed: drawing.seed,
         };
         sampling.check()?;
-        if drawing.max_new == 0 {
+        if drawing.max_new == Some(0) {
             return Err(Error::Usage(
                 "--max-new 0 generates nothing: expected at least 1".into(),
             ));
@@ -250,7 +263,7 @@ impl Opened {
             own => own.to_vec(),
         };
         Ok(Request {
-            max_new: drawing.max_new,
+            max_new: drawing.max_new.unwrap_or(MAX_NEW),
             sampling,
             draft_len: drawing.draft_len,
             stop,

@@ -47,11 +47,17 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         "{bar:32} {pos}/{len} tokens {eta} left",
     );
     let (mut sum, mut count) = (0.0, 0);
-    for window in tokens.chunks(context).filter(|w| w.len() > 1) {
-        let (surprise, scored) = scorer.surprise(window)?;
+    // Each piece stands behind the token that begins a text, where there is one; else its first is not scored.
+    let begin: Vec<u32> = opened.text()?.bos().into_iter().collect();
+    for piece in tokens.chunks(context - begin.len()) {
+        let window = [begin.as_slice(), piece].concat();
+        if window.len() < 2 {
+            continue;
+        }
+        let (surprise, scored) = scorer.surprise(&window)?;
         sum += surprise;
         count += scored;
-        bar.inc(window.len() as u64);
+        bar.inc(piece.len() as u64);
     }
     bar.finish_and_clear();
     let perplexity = (sum / count as f64).exp();
