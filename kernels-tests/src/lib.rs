@@ -2,6 +2,7 @@
 
 pub mod distill;
 pub mod emulate;
+pub mod gradients;
 pub mod harness;
 pub mod language;
 pub mod law;

@@ -1,12 +1,17 @@
 //! Distillation against torch in float64: losses, gradients, and what three steps of AdamW make of a small Llama.
 
 use cascadia::engine::distill::{Batch, Loss, Optimizer, Settings, Trainer};
+use cascadia::engine::language::Language;
 use cascadia::graph::Weight;
+use cascadia::models::language::Config;
+use cascadia::plan::Options;
+use cascadia::tensor::DType;
 use kernels_tests::distill::{devices, one, pair, settings, taught};
 use kernels_tests::references::relative_l2;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[derive(Deserialize)]
 struct Expected {
@@ -206,4 +211,85 @@ fn a_step_that_is_no_number_changes_nothing() {
     assert_eq!(trainer.export().unwrap_or_else(|e| panic!("{e}")), before);
     assert!(step(&mut trainer, &fine).applied);
     assert_ne!(trainer.export().unwrap_or_else(|e| panic!("{e}")), before);
+}
+
+#[test]
+fn what_is_computed_again_is_the_same_in_less_memory() {
+    let device = one();
+    let pair = pair(&device);
+    let batch = taught(&pair, &[4, 9, 32]);
+    let run = |recompute| {
+        let settings = Settings {
+            recompute,
+            ..settings(Loss::ForwardKl)
+        };
+        // The target has three layers.
+        let mut trainer = Trainer::new(&pair.target, settings).unwrap_or_else(|e| panic!("{e}"));
+        let other = Batch {
+            probs: batch.probs.iter().rev().copied().collect(),
+            ..batch.clone()
+        };
+        let steps: Vec<_> = (0..2)
+            .map(|_| (trainer.step(std::slice::from_ref(&other))).unwrap_or_else(|e| panic!("{e}")))
+            .collect();
+        let weights = trainer.export().unwrap_or_else(|e| panic!("{e}"));
+        (steps, weights, trainer.working_bytes())
+    };
+    let (kept, again) = (run(false), run(true));
+    assert_eq!(kept.0, again.0);
+    assert_eq!(kept.1, again.1);
+    println!(
+        "{} bytes kept, {} with layers computed again",
+        kept.2, again.2
+    );
+    assert!(again.2 < kept.2, "{} {}", again.2, kept.2);
+}
+
+#[test]
+fn a_deep_draft_is_planned() {
+    let device = one();
+    let config = serde_json::json!({
+        "architectures": ["LlamaForCausalLM"], "vocab_size": 32, "hidden_size": 16, "intermediate_size": 16,
+        "num_hidden_layers": 48, "num_attention_heads": 2, "max_position_embeddings": 32
+    });
+    let config = Config::parse(Path::new("config.json"), &config).unwrap_or_else(|e| panic!("{e}"));
+    let options = Options::new(DType::F32);
+    let model = Arc::new(Language::of_noise(&device, config, &options));
+    for recompute in [false, true] {
+        let settings = Settings {
+            recompute,
+            ..settings(Loss::CrossEntropy)
+        };
+        let mut trainer = Trainer::new(&model, settings).unwrap_or_else(|e| panic!("{e}"));
+        let batch = Batch {
+            len: 4,
+            tokens: vec![1, 2, 3, 4],
+            rows: vec![3],
+            labels: Some(vec![5]),
+            ..Batch::default()
+        };
+        let step = trainer.step(&[batch]).unwrap_or_else(|e| panic!("{e}"));
+        assert!(step.applied && step.loss > 0.0, "{step:?}");
+    }
+}
+
+#[test]
+fn a_step_of_exploded_gradients_changes_nothing() {
+    let device = one();
+    let pair = pair(&device);
+    let batch = taught(&pair, &[4, 9]);
+    // Beyond a tenth of the usual norm: which every step is, once there is a usual norm.
+    let settings = Settings {
+        explosion: 0.1,
+        ..settings(Loss::ForwardKl)
+    };
+    let mut trainer = Trainer::new(&pair.draft, settings).unwrap_or_else(|e| panic!("{e}"));
+    let applied: Vec<bool> = (0..10)
+        .map(|_| {
+            let step = trainer.step(std::slice::from_ref(&batch));
+            step.unwrap_or_else(|e| panic!("{e}")).applied
+        })
+        .collect();
+    assert_eq!(applied, [vec![true; 8], vec![false; 2]].concat());
+    assert_eq!((trainer.rejected(), trainer.rejected_in_a_row()), (2, 2));
 }

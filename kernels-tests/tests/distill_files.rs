@@ -1,6 +1,8 @@
 //! What a training reads and writes: recorded rows, texts, drafts in folders, and its own state.
 
-use cascadia::engine::distill::{Batch, Loss, Optimizer, Recorded, Settings, Texts, Trainer};
+use cascadia::engine::distill::{
+    Author, Batch, Loss, Optimizer, Recorded, Settings, Texts, Trainer,
+};
 use cascadia::engine::language::{Language, Scorer};
 use cascadia::io::{LanguageFiles, save};
 use cascadia::plan::Options;
@@ -211,9 +213,7 @@ fn texts_teach_what_follows_a_prompt_alone() {
     let mut texts = Texts::new(&pair.target, 12, 1.0).unwrap_or_else(|e| panic!("{e}"));
     texts.push_text(&pair.tokens[..17]);
     texts.push_answered(&pair.tokens[..5], &pair.tokens[5..9]);
-    texts
-        .push_prompt(&pair.tokens[..6], 3, 1)
-        .unwrap_or_else(|e| panic!("{e}"));
+    texts.push_prompt(&pair.tokens[..6]);
     assert_eq!(texts.sequences(), 4);
     let batch = texts.batch([1, 2], true).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(batch.rows, [0, 1, 2, 3, 16, 17, 18, 19]);
@@ -227,7 +227,44 @@ fn texts_teach_what_follows_a_prompt_alone() {
     for (a, b) in batch.probs[4 * 512..].iter().zip(&known.probs) {
         assert!((a - b).abs() < 1e-5, "{a} {b}");
     }
-    let answered = texts.batch([3], false).unwrap_or_else(|e| panic!("{e}"));
+    let mut author = Author::new(&pair.draft, 12, 1.0, 3).unwrap_or_else(|e| panic!("{e}"));
+    let answered = texts.batch_by([3], &mut author, 1, false);
+    let answered = answered.unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(answered.rows, [5, 6, 7]);
     assert!(answered.probs.is_empty());
+}
+
+#[test]
+fn additions_are_saved_in_the_weights_that_they_are_added_to() {
+    let device = one();
+    let pair = pair(&device);
+    let batch = taught(&pair, &[4, 9, 30]);
+    let light = Settings {
+        low_rank: Some(3),
+        lr: 1e-2,
+        ..settings(Loss::ForwardKl)
+    };
+    let mut trainer = Trainer::new(&pair.draft, light).unwrap_or_else(|e| panic!("{e}"));
+    let step =
+        |t: &mut Trainer| (t.step(std::slice::from_ref(&batch))).unwrap_or_else(|e| panic!("{e}"));
+    let before = trainer.export().unwrap_or_else(|e| panic!("{e}"));
+    let losses: Vec<f64> = (0..4).map(|_| step(&mut trainer).loss).collect();
+    assert!(losses[3] < losses[0], "{losses:?}");
+    let after = trainer.export().unwrap_or_else(|e| panic!("{e}"));
+    for ((name, a), (_, b)) in before.iter().zip(&after) {
+        assert_eq!(a != b, name.contains("proj"), "{name}");
+    }
+    // The draft that is saved has the loss that the trained one has.
+    let folder = std::env::temp_dir().join(format!("cascadia-light-{}", std::process::id()));
+    let reference = &references(0)["llama_gqa_tied"];
+    stored(reference, "llama_gqa_tied", &folder);
+    save(&folder.join("model.safetensors"), &after, None).unwrap_or_else(|e| panic!("{e}"));
+    let files = LanguageFiles::open(&folder).unwrap_or_else(|e| panic!("{e}"));
+    let saved = Language::open(&device, Arc::new(files), &Options::new(DType::F32));
+    let saved = Arc::new(saved.unwrap_or_else(|e| panic!("{e}")));
+    let mut again =
+        Trainer::new(&saved, settings(Loss::ForwardKl)).unwrap_or_else(|e| panic!("{e}"));
+    let (a, b) = (step(&mut again).loss, step(&mut trainer).loss);
+    assert!((a - b).abs() < 1e-5 * b, "{a} {b}");
+    std::fs::remove_dir_all(&folder).unwrap_or_else(|e| panic!("{e}"));
 }

@@ -1,122 +1,7 @@
-//! Gradients of graphs against finite differences in f64: a graph's outputs and gradients on every adapter, and the same
-//! function written once more for the host.
+//! Gradients of ops, of views and of values used several times against finite differences in f64.
 
-use cascadia::device::{Device, Executable, Store};
-use cascadia::graph::{Activation, Graph, Value, Weight};
-use cascadia::plan::{Options, Plan};
-use cascadia::tensor::{DType, Tensor};
-use kernels_tests::harness;
-use kernels_tests::numpy::RandomState;
-use kernels_tests::references::relative_l2;
-use std::sync::Arc;
-
-/// A function of some values, for devices and for the host.
-struct Case<'a> {
-    name: &'a str,
-    shapes: &'a [&'a [usize]],
-    device: &'a dyn for<'g> Fn(&[Value<'g>]) -> Value<'g>,
-    host: &'a dyn Fn(&[Vec<f64>]) -> Vec<f64>,
-}
-
-fn drawn(shape: &[usize], seed: u32) -> Vec<f32> {
-    let mut random = RandomState::new(seed);
-    (0..shape.iter().product())
-        .map(|_| random.standard_normal() as f32)
-        .collect()
-}
-
-fn devices() -> Vec<Device> {
-    let all = harness::adapters();
-    all.iter().map(|a| harness::open(a, false)).collect()
-}
-
-/// A device's output of the case, and the gradients of Σ weights · output by each input.
-fn on_device(device: &Device, case: &Case, inputs: &[Vec<f32>], weights: &[f32]) -> Vec<Tensor> {
-    let g = Graph::new();
-    let values: Vec<Value> = (case.shapes.iter().enumerate())
-        .map(|(i, shape)| g.input(&format!("x{i}"), shape))
-        .collect();
-    let y = (case.device)(&values);
-    let weights = weights.to_vec();
-    let seed = Weight::made("seed", &y.shape(), Vec::new(), move |_| weights.clone());
-    g.output("y", y);
-    for (i, grad) in (g.grad_from(&[(y, g.weight(&seed))], &values))
-        .iter()
-        .enumerate()
-    {
-        g.output(
-            format_args!("dx{i}"),
-            *grad
-                * g.weight(&Weight::made(
-                    format!("one {i}"),
-                    &vec![1; grad.shape().len()],
-                    Vec::new(),
-                    |_| vec![1.0],
-                )),
-        );
-    }
-    let graph = g.finish().unwrap_or_else(|e| panic!("{}: {e}", case.name));
-    let plan = Plan::new(&graph, device.caps(), &Options::new(DType::F32));
-    let plan = plan.unwrap_or_else(|e| panic!("{}: {e}", case.name));
-    let store = Store::new(device);
-    let run = || -> cascadia::Result<Vec<Tensor>> {
-        let run = Executable::load_in(&store, Arc::new(plan), &|_| unreachable!("no weights"))?;
-        let tensors = (case.shapes.iter().zip(inputs))
-            .map(|(s, v)| Tensor::from_f32(s, v))
-            .collect::<cascadia::Result<Vec<_>>>()?;
-        run.poison();
-        run.run(&tensors)
-    };
-    run().unwrap_or_else(|e| panic!("{}: {e}", case.name))
-}
-
-fn check(case: &Case) {
-    let inputs: Vec<Vec<f32>> = (case.shapes.iter().enumerate())
-        .map(|(i, s)| drawn(s, 100 + i as u32))
-        .collect();
-    let exact: Vec<Vec<f64>> = (inputs.iter())
-        .map(|v| v.iter().map(|&v| f64::from(v)).collect())
-        .collect();
-    let y = (case.host)(&exact);
-    let weights = drawn(&[y.len()], 7);
-    let total = |x: &[Vec<f64>]| -> f64 {
-        let y = (case.host)(x);
-        y.iter().zip(&weights).map(|(y, &w)| y * f64::from(w)).sum()
-    };
-    let step = 1e-5;
-    let truth: Vec<Vec<f64>> = (0..inputs.len())
-        .map(|i| {
-            (0..inputs[i].len())
-                .map(|j| {
-                    let moved = |by: f64| {
-                        let mut x = exact.clone();
-                        x[i][j] += by;
-                        total(&x)
-                    };
-                    (moved(step) - moved(-step)) / (2.0 * step)
-                })
-                .collect()
-        })
-        .collect();
-    for device in devices() {
-        let out = on_device(&device, case, &inputs, &weights);
-        for (k, (found, truth)) in out
-            .iter()
-            .zip(std::iter::once(&y).chain(&truth))
-            .enumerate()
-        {
-            let found: Vec<f64> = found.to_f32().into_iter().map(f64::from).collect();
-            assert_eq!(found.len(), truth.len(), "{}", case.name);
-            let error = relative_l2(&found, truth);
-            assert!(
-                error < 2e-5,
-                "{} on {}: output {k} is off by {error:.1e}",
-                case.name,
-                device.name()
-            );
-        }
-    }
-}
+use cascadia::graph::{Activation, Graph};
+use kernels_tests::gradients::{Case, check};
 
 fn map2(f: impl Fn(f64, f64) -> f64) -> impl Fn(&[Vec<f64>]) -> Vec<f64> {
     move |x| x[0].iter().zip(&x[1]).map(|(a, b)| f(*a, *b)).collect()
@@ -127,12 +12,14 @@ fn sums_products_and_values_used_twice() {
     check(&Case {
         name: "add and mul",
         shapes: &[&[5, 7], &[5, 7]],
+        words: &[],
         device: &|x| x[0] * x[1] + x[0] + x[0] * x[0],
         host: &map2(|a, b| a * b + a + a * a),
     });
     check(&Case {
         name: "broadcast",
         shapes: &[&[3, 4, 5], &[1, 4, 1], &[1, 1, 5]],
+        words: &[],
         device: &|x| x[0] * x[1] + x[2],
         host: &|x| {
             (0..60)
@@ -143,6 +30,7 @@ fn sums_products_and_values_used_twice() {
     check(&Case {
         name: "sum",
         shapes: &[&[3, 4, 6]],
+        words: &[],
         device: &|x| x[0].sum(1) * x[0].sum(0).slice(1, 2, 1).broadcast(&[3, 1, 6]),
         host: &|x| {
             let at = |a: usize, b: usize, c: usize| x[0][a * 24 + b * 6 + c];
@@ -162,6 +50,7 @@ fn views_and_pieces() {
     check(&Case {
         name: "slices",
         shapes: &[&[4, 9]],
+        words: &[],
         device: &|x| {
             let turned = x[0].permute(&[1, 0]).reshape(&[3, 12]);
             turned.slice(1, 0, 5) * turned.slice(1, 3, 5) + turned.slice(1, 7, 5)
@@ -182,12 +71,14 @@ fn views_and_pieces() {
     check(&Case {
         name: "rows",
         shapes: &[&[6, 4]],
+        words: &[],
         device: &|x| x[0].slice(0, 1, 2) * x[0].slice(0, 4, 2),
         host: &|x| (0..8).map(|i| x[0][4 + i] * x[0][16 + i]).collect(),
     });
     check(&Case {
         name: "concat",
         shapes: &[&[3, 2], &[3, 5]],
+        words: &[],
         device: &|x| {
             let all = x[0].concat(&[x[1], x[0]]);
             all * all
@@ -221,12 +112,14 @@ fn elementwise_functions() {
     check(&Case {
         name: "sigmoid",
         shapes: &[&[3, 17]],
+        words: &[],
         device: &|x| x[0].sigmoid(),
         host: &|x| x[0].iter().map(|v| 1.0 / (1.0 + (-v).exp())).collect(),
     });
     check(&Case {
         name: "softmax",
         shapes: &[&[5, 19]],
+        words: &[],
         device: &|x| x[0].softmax(),
         host: &|x| {
             let row = |r: &[f64]| -> Vec<f64> {
@@ -243,6 +136,7 @@ fn elementwise_functions() {
         check(&Case {
             name: act.name(),
             shapes: &[&[7, 22]],
+            words: &[],
             device: &|x| x[0].gated(act),
             host: &|x| {
                 x[0].as_chunks::<2>()
@@ -276,12 +170,14 @@ fn norms_and_products() {
     check(&Case {
         name: "rms_norm",
         shapes: &[&[9, 20], &[20]],
+        words: &[],
         device: &|x| x[0].normed(x[1], 1e-3),
         host: &|x| rms_norm(&x[0], &x[1], 1e-3),
     });
     check(&Case {
         name: "dense",
         shapes: &[&[9, 20], &[13, 20], &[13]],
+        words: &[],
         device: &|x| x[0].dense(x[1], Some(x[2])),
         host: &|x| {
             let y = product(&x[0], &x[1], 20);
@@ -294,6 +190,7 @@ fn norms_and_products() {
     check(&Case {
         name: "dense twice",
         shapes: &[&[6, 8], &[5, 8], &[6, 5]],
+        words: &[],
         device: &|x| {
             let y = x[0].dense(x[1], None);
             let [dx, dw] = x[0].graph().grad_from(&[(y, x[2])], &x[..2])[..] else {

@@ -73,10 +73,9 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lid: u32,
 ) {
-  // A local: of a private variable it is not known that all invocations agree.
-  let own = wg.x + wg.y * groups.x;
-  if own >= params.count { return; }
-  row = own;
+  let group = wg.x + wg.y * groups.x;
+  if group >= params.count { return; }
+  row = group;
   var counted = 0.0;
   for (var i = lid; i < params.count; i += WG) { counted += select(0.0, 1.0, counts(i)); }
   let part = 1.0 / max(workgroup_sum(counted, lid), 1.0);

@@ -9,7 +9,7 @@ mod op;
 mod value;
 mod weight;
 
-pub use backward::Backward;
+pub use backward::{Backward, Segment};
 pub use op::{Activation, Epilogue, Lower, Memory, Op, Operand};
 pub use value::Value;
 pub use weight::{Encode, Pack, Source, Weight};
@@ -38,6 +38,7 @@ struct Inner {
     weights: HashMap<String, Id>,
     states: HashMap<String, Id>,
     scope: Vec<String>,
+    segments: Vec<Range<Id>>,
     error: Option<Error>,
     outputs: Vec<(String, Id)>,
 }

@@ -29,6 +29,6 @@ pub use gguf::{Gguf, Meta};
 pub use json::utf8;
 pub use language::{LanguageFiles, Parts};
 pub use safetensors::Dtype as FileDType;
-pub use save::{save, write_atomically};
+pub use save::{save, serialize, write_atomically};
 pub use shards::Shards;
 pub use weights::{Values, Weights};

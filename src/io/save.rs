@@ -20,16 +20,29 @@ pub fn save(
     tensors: &[(String, Tensor)],
     metadata: Option<&BTreeMap<String, String>>,
 ) -> Result<()> {
+    let bytes = serialize(path, tensors, metadata)?;
+    write_atomically(path, |file| file.write_all(&bytes))
+}
+
+/// The bytes of a safetensors file of `tensors`; `file` is what messages call it.
+///
+/// # Errors
+/// As [`save`], but for the operating system's.
+pub fn serialize(
+    file: &Path,
+    tensors: &[(String, Tensor)],
+    metadata: Option<&BTreeMap<String, String>>,
+) -> Result<Vec<u8>> {
     let mut seen = BTreeSet::new();
     for (name, _) in tensors {
         if name == "__metadata__" || !seen.insert(name) {
             return Err(Error::Usage(format!(
                 "{}: cannot write tensor `{name}`: the name is taken",
-                path.display()
+                file.display()
             )));
         }
     }
-    let refused = |e: safetensors::SafeTensorError| Error::file(path, e);
+    let refused = |e: safetensors::SafeTensorError| Error::file(file, e);
     let views = (tensors.iter())
         .map(|(name, t)| {
             let view = TensorView::new(file_dtype(t.dtype()), t.shape().to_vec(), t.bytes());
@@ -37,8 +50,7 @@ pub fn save(
         })
         .collect::<Result<Vec<_>>>()?;
     let metadata = metadata.map(|m| m.clone().into_iter().collect());
-    let bytes = safetensors::serialize(views, metadata).map_err(refused)?;
-    write_atomically(path, |file| file.write_all(&bytes))
+    safetensors::serialize(views, metadata).map_err(refused)
 }
 
 /// Has `write` fill a new file beside `path`, then puts it in the place of `path`.

@@ -99,6 +99,8 @@ pub static KERNELS: &[&Kernel] = &[
     &matmul::gemm_small::KERNEL,
     &norm::rms_norm::KERNEL,
     &norm::rms_norm_bwd::KERNEL,
+    &matmul::repack::KERNEL,
+    &matmul::repack_q8_0::KERNEL,
     &matmul::skinny::KERNEL,
     &optim::adamw::KERNEL,
     &optim::clip::KERNEL,

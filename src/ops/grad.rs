@@ -46,7 +46,7 @@ impl Graph {
             let of = shares.entry(value.id()).or_default();
             of.push(Share::Whole(*grad));
         }
-        let mut done = HashMap::new();
+        let (mut done, mut again) = (HashMap::new(), HashMap::new());
         for id in (0..=last).rev() {
             if !depends[id] {
                 continue;
@@ -60,7 +60,15 @@ impl Graph {
             if wanted.contains(&id) {
                 done.insert(id, grad);
             }
-            for (to, share) in self.scoped(&scope, || self.back(id, grad, &depends)) {
+            let leaf = matches!(
+                node.kind,
+                Kind::Input(_) | Kind::Weight(_) | Kind::State(..)
+            );
+            if let (None, false, Some(segment)) = (again.get(&id), leaf, self.segment_of(id)) {
+                // All of it waits for the gradient that comes in.
+                again.extend(self.again(segment, |v| v.after(&[grad])));
+            }
+            for (to, share) in self.scoped(&scope, || self.back(id, grad, &depends, &again)) {
                 shares.entry(to).or_default().push(share);
             }
         }
@@ -90,7 +98,15 @@ impl Graph {
     }
 
     /// What value `id` hands on of its gradient to the values that it is made of.
-    fn back<'g>(&'g self, id: Id, grad: Value<'g>, depends: &[bool]) -> Vec<(Id, Share<'g>)> {
+    /// Values are those that `again` says, where they are computed once more.
+    fn back<'g>(
+        &'g self,
+        id: Id,
+        grad: Value<'g>,
+        depends: &[bool],
+        again: &HashMap<Id, Id>,
+    ) -> Vec<(Id, Share<'g>)> {
+        let now = |id: Id| self.value(again.get(&id).copied().unwrap_or(id));
         match self.node(id).kind {
             Kind::Input(_) | Kind::Weight(_) | Kind::State(..) => Vec::new(),
             Kind::Fused { plain, .. } => vec![(plain, Share::Whole(grad))],
@@ -102,11 +118,11 @@ impl Graph {
             Kind::Op(op, inputs) => {
                 let further = (id + 1..self.len())
                     .take_while(|&i| matches!(self.node(i).kind, Kind::More(of, ..) if of == id))
-                    .map(|i| self.value(i))
+                    .map(now)
                     .collect();
                 let at = Backward {
-                    inputs: inputs.iter().map(|&i| self.value(i)).collect(),
-                    output: self.value(id),
+                    inputs: inputs.iter().map(|&i| now(i)).collect(),
+                    output: now(id),
                     more: further,
                     grad,
                 };

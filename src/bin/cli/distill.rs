@@ -2,7 +2,7 @@
 
 use super::common::Common;
 use super::language::files;
-use super::lessons::{self, Lessons};
+use super::lessons::{self, Lessons, Student};
 use super::{Outcome, output};
 use cascadia::engine::distill::{Loss, Schedule, Settings, Step, Trainer};
 use cascadia::engine::language::{Language, embedded};
@@ -86,7 +86,10 @@ pub struct Args {
     /// The largest norm of all gradients together; larger ones are scaled down
     #[arg(long, value_name = "NORM", allow_negative_numbers = true)]
     clip: Option<f32>,
-    /// Train low-rank additions instead of the weights
+    /// Compute activations once more for the gradients instead of keeping them: less memory, more time
+    #[arg(long)]
+    recompute: bool,
+    /// Train additions of this rank to the layers' projections instead of the weights; 0: the weights
     #[arg(long, value_name = "R")]
     lora_rank: Option<usize>,
     /// Of the order of texts and of what is drawn
@@ -150,6 +153,9 @@ impl Args {
             },
             weight_decay: self.weight_decay,
             clip: self.clip,
+            recompute: self.recompute,
+            low_rank: self.lora_rank.filter(|&rank| rank > 0),
+            seed: self.seed as u32,
             ..Settings::default()
         }
     }
@@ -157,12 +163,6 @@ impl Args {
     /// Refuses what is not built, and what can do nothing.
     fn check(&self) -> Result<()> {
         let refuse = |message: &str| Err(Error::Usage(message.into()));
-        if self.lora_rank.is_some_and(|rank| rank > 0) {
-            return refuse("--lora-rank is not built; without it, all weights are trained");
-        }
-        if self.source != Source::Teacher {
-            return refuse("--source student and mixed are not built; expected teacher");
-        }
         if self.steps == 0 || self.batch == Some(0) || self.accumulate == 0 {
             return refuse("--steps, --batch and --accumulate take at least 1");
         }
@@ -185,13 +185,17 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
             ));
         }
     };
-    // Training is in f32; so is the teacher, whose distributions are what is learned.
+    // Training is in f32; so is the teacher, unless --dtype says otherwise.
+    let taught_in = match common.dtype {
+        Some(_) => common.dtype(device.caps(), device.name())?,
+        None => DType::F32,
+    };
     let draft = Arc::new(Language::open(
         &device,
         Arc::new(draft),
         &Options::new(DType::F32),
     )?);
-    let mut lessons = Lessons::open(args, &device, &draft, target)?;
+    let mut lessons = Lessons::open(args, &Options::new(taught_in), &draft, target)?;
     let mut trainer = Trainer::new(&draft, args.settings())?;
     if args.resume {
         trainer.resume(&args.output.join(STATE))?;
@@ -202,15 +206,28 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         args.steps,
         "{bar:32} {pos}/{len} steps, {msg} {per_sec} {eta} left",
     );
+    let mut student = Student::default();
     let hard = matches!(args.loss, Kind::CrossEntropy);
     let mut order = lessons::Order::new(lessons.sequences(), lessons.ordered(), args.seed);
     // Those of the steps made before.
     order.skip(trainer.steps() as usize * batch * args.accumulate);
     while trainer.steps() < args.steps {
-        let batches = (0..args.accumulate)
-            .map(|_| lessons.batch(order.next(batch), !hard))
-            .collect::<Result<Vec<_>>>()?;
+        let mut batches = Vec::new();
+        for _ in 0..args.accumulate {
+            let written = student.turn(args, &trainer)?;
+            batches.push(lessons.batch(order.next(batch), !hard, written)?);
+        }
         let step: Step = trainer.step(&batches)?;
+        let over = if trainer.steps() == args.steps { 2 } else { 4 };
+        if trainer.rejected_in_a_row() >= over {
+            return Err(Error::Weights(format!(
+                "training diverged: the gradients of the last {} of {} steps were no numbers or exploded; use a lower \
+                 --lr or --clip. What {} held stays",
+                trainer.rejected_in_a_row(),
+                trainer.steps(),
+                args.output.display()
+            )));
+        }
         losses.push(step.loss);
         bar.set_message(format!("loss {:.4}", step.loss));
         bar.set_position(trainer.steps());
@@ -248,14 +265,20 @@ fn report(args: &Args, trainer: &Trainer, losses: &[f64], seconds: f64) -> Resul
         }))?;
         return Ok(Outcome::Done);
     }
-    let (first, last) = (losses.first(), losses.last());
-    output::print(format_args!(
-        "{} steps in {seconds:.1} s, loss {:.4} → {:.4}; the draft is in {}",
-        losses.len(),
-        first.copied().unwrap_or(f64::NAN),
-        last.copied().unwrap_or(f64::NAN),
-        args.output.display()
-    ))?;
+    let folder = args.output.display();
+    match losses {
+        [first, .., last] => output::print(format_args!(
+            "{} steps in {seconds:.1} s, loss {first:.4} → {last:.4}; the draft is in {folder}",
+            losses.len(),
+        ))?,
+        [loss] => output::print(format_args!(
+            "1 step in {seconds:.1} s, loss {loss:.4}; the draft is in {folder}"
+        ))?,
+        [] => output::print(format_args!(
+            "{} steps were made before; the draft is in {folder}",
+            trainer.steps()
+        ))?,
+    }
     Ok(Outcome::Done)
 }
 

@@ -1,13 +1,11 @@
 //! What `distill` learns from, by the kind of its file.
 
-use super::distill::Args;
-use cascadia::device::Device;
-use cascadia::engine::distill::{Batch, Recorded, Texts};
+use super::distill::{Args, Source};
+use cascadia::engine::distill::{Author, Batch, Recorded, Texts, Trainer};
 use cascadia::engine::language::Language;
 use cascadia::io::text::Tokenizer;
 use cascadia::io::{LanguageFiles, utf8};
 use cascadia::plan::Options;
-use cascadia::tensor::DType;
 use cascadia::{Error, Result};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,10 +17,10 @@ pub enum Lessons {
 }
 
 impl Lessons {
-    /// Those in `args.data`, for `draft`.
+    /// Those in `args.data`, for `draft`; a target is run as `options` say.
     pub fn open(
         args: &Args,
-        device: &Device,
+        options: &Options,
         draft: &Language,
         target: Option<LanguageFiles>,
     ) -> Result<Self> {
@@ -30,6 +28,11 @@ impl Lessons {
         let ending = |end: &str| path.extension().is_some_and(|e| e == end);
         let vocab = draft.config().vocab();
         if ending("safetensors") {
+            if args.source != Source::Teacher {
+                return Err(Error::Usage(
+                    "recorded rows are learned as they were recorded; --source student and mixed are for texts".into(),
+                ));
+            }
             return Recorded::open(path, vocab).map(Self::Recorded);
         }
         let Some(target) = target else {
@@ -52,18 +55,19 @@ impl Lessons {
         {
             tokenizer.agree(&theirs)?;
         }
-        let target = Language::open(device, Arc::new(target), &Options::new(DType::F32))?;
+        let target = Language::open(draft.device(), Arc::new(target), options)?;
         if target.config().vocab() != vocab {
             return Err(Error::Usage(format!(
                 "the draft's vocabulary has {vocab} tokens, the target's {}: they must be the same",
                 target.config().vocab()
             )));
         }
-        let mut texts = Texts::new(&Arc::new(target), args.length, args.temperature)?;
+        let target = Arc::new(target);
+        let mut texts = Texts::new(&target, args.length, args.temperature)?;
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
         let text = utf8(&path.display().to_string(), bytes)?;
         match ending("jsonl") || ending("json") {
-            true => lines(path, &text, &tokenizer, args, &mut texts)?,
+            true => lines(path, &text, &tokenizer, args, &target, &mut texts)?,
             false => texts.push_text(&tokenizer.encode(&text, false)?),
         }
         if texts.sequences() == 0 {
@@ -87,12 +91,47 @@ impl Lessons {
         matches!(self, Self::Recorded(_))
     }
 
-    /// The given sequences, with distributions where `soft`.
-    pub fn batch(&mut self, which: Vec<usize>, soft: bool) -> Result<Batch> {
-        match self {
-            Self::Recorded(rows) => Ok(rows.batch(which)),
-            Self::Texts(texts) => texts.batch(which, soft),
+    /// The given sequences, with distributions where `soft`; written by `student` where there is one.
+    pub fn batch(
+        &mut self,
+        which: Vec<usize>,
+        soft: bool,
+        student: Option<(&mut Author, u64)>,
+    ) -> Result<Batch> {
+        match (self, student) {
+            (Self::Recorded(rows), _) => Ok(rows.batch(which)),
+            (Self::Texts(texts), None) => texts.batch(which, soft),
+            (Self::Texts(texts), Some((author, seed))) => texts.batch_by(which, author, seed, soft),
         }
+    }
+}
+
+/// The draft as a writer of what it learns, where the source says so.
+#[derive(Default)]
+pub struct Student {
+    author: Option<Author>,
+}
+
+impl Student {
+    /// For the next step: the draft, by its weights of at most 8 steps before, where it is its turn.
+    pub fn turn(&mut self, args: &Args, trainer: &Trainer) -> Result<Option<(&mut Author, u64)>> {
+        const FRESH: u64 = 8;
+        let step = trainer.steps();
+        let seed = mixed(args.seed ^ mixed(step));
+        let its = match args.source {
+            Source::Teacher => false,
+            Source::Student => true,
+            Source::Mixed => seed.is_multiple_of(2),
+        };
+        if !its {
+            return Ok(None);
+        }
+        if self.author.is_none() || step.is_multiple_of(FRESH) {
+            let draft = trainer.student()?;
+            let author = Author::new(&draft, args.length, args.temperature, args.max_new)?;
+            self.author = Some(author);
+        }
+        Ok(self.author.as_mut().map(|author| (author, seed)))
     }
 }
 
@@ -102,8 +141,19 @@ fn lines(
     text: &str,
     tokenizer: &Tokenizer,
     args: &Args,
+    target: &Arc<Language>,
     texts: &mut Texts,
 ) -> Result<()> {
+    // The student answers prompts while it learns.
+    let mut author = match args.source {
+        Source::Student => None,
+        _ => Some(Author::new(
+            target,
+            args.length,
+            args.temperature,
+            args.max_new,
+        )?),
+    };
     let used = |line: &&str| !line.trim().is_empty();
     for (i, line) in text.lines().filter(used).enumerate() {
         let fault = |what: String| Error::file(path, format!("text {}: {what}", i + 1));
@@ -118,7 +168,14 @@ fn lines(
             }
             (None, Some(prompt), None) => {
                 let prompt = tokenizer.prompt(prompt)?;
-                texts.push_prompt(&prompt, args.max_new, args.seed.wrapping_add(i as u64))?;
+                let seed = args.seed.wrapping_add(i as u64);
+                match &mut author {
+                    Some(author) => {
+                        let answer = author.answer(&prompt, args.length, seed)?;
+                        texts.push_answered(&prompt, &answer);
+                    }
+                    None => texts.push_prompt(&prompt),
+                }
             }
             _ => {
                 return Err(fault(

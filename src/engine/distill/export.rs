@@ -1,12 +1,16 @@
 //! A trained draft as a folder like the one that it came from.
 
-use super::trainer::{Trainer, moment};
+use super::plan::moment;
+use super::trainer::Trainer;
+use crate::engine::language::Language;
 use crate::error::{Error, Result};
-use crate::io::{Checkpoint, save, write_atomically};
-use crate::tensor::Tensor;
+use crate::io::{Checkpoint, LanguageFiles, Parts, save, serialize, write_atomically};
+use crate::plan::Options;
+use crate::tensor::{DType, Tensor};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 impl Trainer {
     /// Its tensors by their published names, in f32.
@@ -26,6 +30,30 @@ impl Trainer {
         Ok(out)
     }
 
+    fn files(&self) -> Result<&LanguageFiles> {
+        let files = self.model().files();
+        files.ok_or_else(|| Error::Usage("a model of noise has no files to be like".into()))
+    }
+
+    /// The draft as it is now, to be run: a copy that later steps do not change.
+    ///
+    /// # Errors
+    /// As [`Trainer::export`] and [`Language::open`].
+    pub fn student(&self) -> Result<Arc<Language>> {
+        let config = self.files()?.config.to_string();
+        let name = self.model().name();
+        let parts = Parts {
+            name: &name,
+            weights: serialize(Path::new(&name), &self.export()?, None)?,
+            config: Some(&config),
+            tokenizer: None,
+            tokenizer_config: None,
+        };
+        let files = Arc::new(LanguageFiles::from_parts(parts)?);
+        let options = Options::new(DType::F32);
+        Language::open(self.model().device(), files, &options).map(Arc::new)
+    }
+
     /// Writes the draft into `folder`, which is made where it is not there: config.json and the tokenizer's files as
     /// the draft has them, then model.safetensors with `lineage` as its metadata. Each file is written whole or not at
     /// all, the weights last.
@@ -33,11 +61,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Io`] and [`Error::File`] where the operating system refuses; what was there stays then.
     pub fn save(&self, folder: &Path, lineage: &BTreeMap<String, String>) -> Result<()> {
-        let Some(files) = self.model().files() else {
-            return Err(Error::Usage(
-                "a model of noise has no folder to be like".into(),
-            ));
-        };
+        let files = self.files()?;
         let tensors = self.export()?;
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         for (name, bytes) in files.companions()? {
@@ -57,7 +81,7 @@ impl Trainer {
     /// As [`Trainer::save`].
     pub fn suspend(&self, path: &Path) -> Result<()> {
         let mut tensors = vec![("control".to_string(), self.store.read("control")?)];
-        for name in self.kept()? {
+        for name in self.kept() {
             tensors.push((name.clone(), self.store.read(&name)?));
         }
         let mut metadata = BTreeMap::new();
@@ -87,7 +111,7 @@ impl Trainer {
         };
         let (steps, rejected, norm) = (number("steps")?, number("rejected")?, number("norm")?);
         let mut all = Vec::new();
-        for name in std::iter::once("control".to_string()).chain(self.kept()?) {
+        for name in std::iter::once("control".to_string()).chain(self.kept()) {
             let values = file.tensor(&name)?.to_f32();
             let have = self.store.read(&name)?.len();
             if values.len() != have {
@@ -110,12 +134,13 @@ impl Trainer {
     }
 
     /// The states that a resumed training needs.
-    fn kept(&self) -> Result<Vec<String>> {
+    fn kept(&self) -> Vec<String> {
         let keeps = self.settings().optimizer.keeps();
-        let names = self.names()?.into_iter().flat_map(|name| {
+        let names = self.trained.iter().flat_map(|weight| {
+            let name = weight.name.clone();
             let moments = keeps.iter().map(|of| moment(of, &name)).collect::<Vec<_>>();
             std::iter::once(name).chain(moments)
         });
-        Ok(names.collect())
+        names.collect()
     }
 }

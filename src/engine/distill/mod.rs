@@ -2,6 +2,7 @@
 
 mod batch;
 mod export;
+mod plan;
 mod settings;
 mod texts;
 mod trainer;
@@ -9,5 +10,5 @@ mod trainer;
 pub use crate::kernels::loss::distill::Loss;
 pub use batch::{Batch, Recorded};
 pub use settings::{Optimizer, Schedule, Settings};
-pub use texts::Texts;
+pub use texts::{Author, Texts};
 pub use trainer::{Step, Trainer};

@@ -61,6 +61,13 @@ pub struct Settings {
     pub clip: Option<f32>,
     /// A step whose gradients have more than so many times the mean norm of the last ones is rejected.
     pub explosion: f32,
+    /// Keep only each layer's input for the gradients and compute the rest of it once more: less memory, a third more
+    /// work.
+    pub recompute: bool,
+    /// Train additions of this rank to the layers' projections (LoRA, arXiv 2106.09685) instead of the weights.
+    pub low_rank: Option<usize>,
+    /// Of what the additions start from.
+    pub seed: u32,
 }
 
 impl Default for Settings {
@@ -75,6 +82,9 @@ impl Default for Settings {
             weight_decay: 0.01,
             clip: None,
             explosion: 1e3,
+            recompute: false,
+            low_rank: None,
+            seed: 0,
         }
     }
 }
@@ -105,6 +115,11 @@ impl Settings {
         }
         if let Some(clip) = self.clip.filter(|&c| !positive(c)) {
             return refuse("the norm to clip to", clip, "a number above 0");
+        }
+        if self.low_rank == Some(0) {
+            return Err(Error::Usage(
+                "additions of rank 0 are none; expected a rank of at least 1".into(),
+            ));
         }
         match self.loss {
             Loss::Jsd { beta } if !(beta > 0.0 && beta < 1.0) => {

@@ -7,7 +7,8 @@ use crate::engine::language::{
 use crate::error::{Error, Result};
 use std::sync::Arc;
 
-/// A sequence, and the first of its rows that is taught: those before it read the prompt.
+/// A sequence, and the first of its rows that is taught: those before it read the prompt. One without an answer yet ends
+/// with that row.
 #[derive(Clone, Debug, PartialEq)]
 struct Lesson {
     tokens: Vec<u32>,
@@ -16,7 +17,6 @@ struct Lesson {
 
 /// Texts, and the target that teaches them.
 pub struct Texts {
-    target: Arc<Language>,
     scorer: Scorer,
     lessons: Vec<Lesson>,
     len: usize,
@@ -43,7 +43,6 @@ impl Texts {
             )));
         }
         Ok(Self {
-            target: target.clone(),
             scorer: Scorer::new(target, len)?,
             lessons: Vec::new(),
             len,
@@ -75,34 +74,42 @@ impl Texts {
         }
     }
 
-    /// A prompt that the target answers itself, by at most `max_new` tokens drawn at its temperature.
+    /// A prompt that is answered whenever it is taught ([`Texts::batch_by`]), or never.
+    pub fn push_prompt(&mut self, prompt: &[u32]) {
+        if (1..self.len).contains(&prompt.len()) {
+            self.lessons.push(Lesson {
+                tokens: prompt.to_vec(),
+                first: prompt.len() - 1,
+            });
+        }
+    }
+
+    /// As [`Texts::batch`], of what `author` makes of the prompts now; of a text without a prompt, its first quarter is
+    /// one. Tokens are drawn by `seed`.
     ///
     /// # Errors
     /// As [`Session::generate`].
-    pub fn push_prompt(&mut self, prompt: &[u32], max_new: usize, seed: u64) -> Result<()> {
-        let room = self.len.saturating_sub(prompt.len()).min(max_new);
-        if room == 0 {
-            return Ok(());
+    pub fn batch_by(
+        &mut self,
+        which: impl IntoIterator<Item = usize>,
+        author: &mut Author,
+        seed: u64,
+        soft: bool,
+    ) -> Result<Batch> {
+        let mut answered = Vec::new();
+        for (i, at) in which.into_iter().enumerate() {
+            let lesson = &self.lessons[at % self.lessons.len().max(1)];
+            let end = match lesson.first {
+                0 => lesson.tokens.len().div_ceil(4),
+                first => first + 1,
+            };
+            let mut tokens = lesson.tokens[..end.min(self.len - 1)].to_vec();
+            let first = tokens.len() - 1;
+            let answer = author.answer(&tokens, self.len, seed.wrapping_add(i as u64))?;
+            tokens.extend(answer);
+            answered.push(Lesson { tokens, first });
         }
-        let mut session = Session::new(&self.target, Draft::None, Room::of(self.len))?;
-        let request = Request {
-            max_new: room,
-            sampling: Sampling {
-                temperature: self.temperature,
-                seed,
-                ..Sampling::greedy()
-            },
-            draft_len: DraftLen::Off,
-            stop: self.target.config().eos().to_vec(),
-            check: false,
-        };
-        let mut answer = Vec::new();
-        let mut generation = session.generate(prompt, &request)?;
-        while let Some(tokens) = generation.next()? {
-            answer.extend(tokens);
-        }
-        self.push_answered(prompt, &answer);
-        Ok(())
+        self.taught(&answered, soft)
     }
 
     /// The given sequences as one batch: every row that predicts a token of what is taught, with the target's
@@ -111,13 +118,19 @@ impl Texts {
     /// # Errors
     /// As [`Scorer::logits`]; [`Error::Weights`] where the target's logits are not finite.
     pub fn batch(&mut self, which: impl IntoIterator<Item = usize>, soft: bool) -> Result<Batch> {
+        let all = self.lessons.len().max(1);
+        let chosen = which.into_iter().map(|at| self.lessons[at % all].clone());
+        let chosen: Vec<Lesson> = chosen.collect();
+        self.taught(&chosen, soft)
+    }
+
+    fn taught(&mut self, lessons: &[Lesson], soft: bool) -> Result<Batch> {
         let mut batch = Batch {
             len: self.len,
             labels: Some(Vec::new()),
             ..Batch::default()
         };
-        for (i, at) in which.into_iter().enumerate() {
-            let lesson = &self.lessons[at % self.lessons.len().max(1)];
+        for (i, lesson) in lessons.iter().enumerate() {
             let taught = lesson.first..lesson.tokens.len() - 1;
             batch.tokens.extend(&lesson.tokens);
             batch.tokens.resize((i + 1) * self.len, 0);
@@ -142,6 +155,60 @@ impl Texts {
             }
         }
         Ok(batch)
+    }
+}
+
+/// A model that writes answers.
+pub struct Author {
+    session: Session,
+    temperature: f32,
+    max_new: usize,
+}
+
+impl Author {
+    /// `model` writes at most `max_new` tokens, drawn at `temperature`, in sequences of at most `len`.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn new(
+        model: &Arc<Language>,
+        len: usize,
+        temperature: f32,
+        max_new: usize,
+    ) -> Result<Self> {
+        Ok(Self {
+            session: Session::new(model, Draft::None, Room::of(len))?,
+            temperature,
+            max_new,
+        })
+    }
+
+    /// An answer to `prompt`, as much as makes `len` tokens with it.
+    ///
+    /// # Errors
+    /// As [`Session::generate`].
+    pub fn answer(&mut self, prompt: &[u32], len: usize, seed: u64) -> Result<Vec<u32>> {
+        let max_new = len.saturating_sub(prompt.len()).min(self.max_new);
+        if max_new == 0 {
+            return Ok(Vec::new());
+        }
+        let request = Request {
+            max_new,
+            sampling: Sampling {
+                temperature: self.temperature,
+                seed,
+                ..Sampling::greedy()
+            },
+            draft_len: DraftLen::Off,
+            stop: self.session.target().config().eos().to_vec(),
+            check: false,
+        };
+        let mut answer = Vec::new();
+        let mut generation = self.session.generate(prompt, &request)?;
+        while let Some(tokens) = generation.next()? {
+            answer.extend(tokens);
+        }
+        Ok(answer)
     }
 }
 

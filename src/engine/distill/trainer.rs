@@ -2,16 +2,17 @@
 //! gathered of gradients stay on the device.
 
 use super::batch::Batch;
-use super::settings::{MEAN, Optimizer, SQUARE, Settings, VELOCITY};
+use super::plan::{Shape, Then, kept, moment};
+use super::settings::Settings;
 use crate::device::{Executable, Store};
 use crate::engine::language::Language;
 use crate::error::{Error, Result};
-use crate::graph::{Finished, Graph, Source, Value, Weight};
+use crate::graph::{Source, Weight};
 use crate::kernels::loss::distill::Loss;
-use crate::kernels::optim::{CONTROL, LIMIT, NORM, RATE, adamw, control};
-use crate::models::llama::{Llama, trained};
-use crate::ops::Taught;
+use crate::kernels::optim::{CONTROL, LIMIT, NORM, RATE, control};
+use crate::models::llama::{Addition, Llama};
 use crate::plan::{Options, Plan};
+use crate::shader::noise;
 use crate::tensor::DType;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,35 +33,18 @@ pub struct Step {
     pub applied: bool,
 }
 
-/// The sizes of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Shape {
-    sequences: usize,
-    len: usize,
-    rows: usize,
-}
-
-/// What a plan does with its gradients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Then {
-    /// Changes the weights by them.
-    Update,
-    /// Gathers a share of 1 / `.0` of them.
-    Gather(usize),
-    /// Gathers them, too, then changes the weights by what was gathered.
-    Finish(usize),
-    /// Leaves them to be read.
-    Keep,
-}
-
 /// A draft in training. Its weights are f32 whatever the draft is served with.
 pub struct Trainer {
     model: Arc<Language>,
     settings: Settings,
     pub(super) store: Store,
+    /// What is changed: all weights, or the additions to them.
+    pub(super) trained: Vec<Weight>,
     plans: HashMap<(Shape, Then), Executable>,
     pub(super) steps: u64,
     pub(super) rejected: u64,
+    /// Rejected steps since the last that was not.
+    in_a_row: u64,
     /// The mean norm of the last steps, each one weighing a tenth.
     pub(super) norm: Option<f64>,
 }
@@ -73,13 +57,31 @@ impl Trainer {
     /// and making memory return.
     pub fn new(model: &Arc<Language>, settings: Settings) -> Result<Self> {
         settings.check()?;
-        let store = Store::new(model.device());
-        for weight in llama(model)?.weights() {
-            let values = weight.values(&|source| model.values(source))?;
+        let (store, llama) = (Store::new(model.device()), llama(model)?);
+        let put = |weight: &Weight, values: &[f32]| -> Result<()> {
             store.make(&weight.name, DType::F32, values.len())?;
-            store.write(&weight.name, 0, bytemuck::cast_slice(&values))?;
+            store.write(&weight.name, 0, bytemuck::cast_slice(values))
+        };
+        for weight in llama.weights() {
+            put(weight, &weight.values(&|source| model.values(source))?)?;
+        }
+        let mut trained: Vec<Weight> = llama.weights().into_iter().cloned().collect();
+        if let Some(rank) = settings.low_rank {
+            trained.clear();
+            for Addition { a, b, .. } in llama.additions(rank) {
+                // Nothing is added at first: a is noise, b is zero.
+                let (n, depth) = (a.shape.iter().product(), a.shape[1] as f32);
+                let noise = noise(trained.len() as u32 + settings.seed, n);
+                let noise: Vec<f32> = noise.iter().map(|v| v / (3.0 * depth).sqrt()).collect();
+                put(&a, &noise)?;
+                put(&b, &vec![0.0; b.shape.iter().product()])?;
+                trained.extend([a, b]);
+            }
+        }
+        for weight in &trained {
+            let n = weight.shape.iter().product();
             for kept in settings.optimizer.keeps() {
-                store.make(&moment(kept, &weight.name), DType::F32, values.len())?;
+                store.make(&moment(kept, &weight.name), DType::F32, n)?;
             }
         }
         store.make("control", DType::F32, CONTROL)?;
@@ -89,9 +91,11 @@ impl Trainer {
             model: model.clone(),
             settings,
             store,
+            trained,
             plans: HashMap::new(),
             steps: 0,
             rejected: 0,
+            in_a_row: 0,
             norm: None,
         })
     }
@@ -114,9 +118,20 @@ impl Trainer {
         self.rejected
     }
 
+    /// The last so many steps were rejected: where they are several, the weights themselves may be spoilt.
+    pub fn rejected_in_a_row(&self) -> u64 {
+        self.in_a_row
+    }
+
     /// Bytes of weights, moments and inputs on the device; what a run works on comes to it.
     pub fn bytes(&self) -> u64 {
         self.store.bytes().1
+    }
+
+    /// Bytes that the largest plan works on beside them: activations, gradients.
+    pub fn working_bytes(&self) -> u64 {
+        let all = self.plans.values().map(|run| run.plan().slot_bytes());
+        all.max().unwrap_or(0)
     }
 
     /// One step on `batches`, whose gradients' mean changes the weights: several for a batch that is too large at once.
@@ -157,14 +172,18 @@ impl Trainer {
             true => {
                 let before = self.norm.unwrap_or(step.norm);
                 self.norm = Some(0.9 * before + 0.1 * step.norm);
+                self.in_a_row = 0;
             }
-            false => self.rejected += 1,
+            false => {
+                self.rejected += 1;
+                self.in_a_row += 1;
+            }
         }
         Ok(step)
     }
 
-    /// The loss of `batch`, and the gradient of each weight by it, without a change, in the order and the rows of
-    /// [`Llama::weights`].
+    /// The loss of `batch`, and the gradient of each weight that is trained by it, without a change: of all weights in the order
+    /// and the rows of [`Llama::weights`], or of the additions to them.
     ///
     /// # Errors
     /// As [`Trainer::step`].
@@ -172,27 +191,29 @@ impl Trainer {
         let hard = self.settings.loss == Loss::CrossEntropy;
         batch.check(self.model.config().vocab(), hard)?;
         let loss = self.run(batch, Then::Keep)?;
-        let names = llama(&self.model)?.weights();
-        let read = |w: &&Weight| Ok(self.store.read(&kept(w))?.to_f32());
-        let grads = names.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let read = |w: &Weight| Ok(self.store.read(&kept(w))?.to_f32());
+        let grads = self.trained.iter().map(read).collect::<Result<Vec<_>>>()?;
         Ok((loss, grads))
     }
 
-    /// The values of each weight, as [`Llama::weights`] has them.
+    /// The values of each weight with what was added to it, as [`Llama::weights`] has them.
     ///
     /// # Errors
     /// What reading returns.
     pub fn weights(&self) -> Result<Vec<(Weight, Vec<f32>)>> {
-        let all = llama(&self.model)?.weights();
-        (all.into_iter())
-            .map(|w| Ok((w.clone(), self.store.read(&w.name)?.to_f32())))
-            .collect()
-    }
-
-    /// The names of all weights.
-    pub(super) fn names(&self) -> Result<Vec<String>> {
-        let all = llama(&self.model)?.weights();
-        Ok(all.into_iter().map(|w| w.name.clone()).collect())
+        let llama = llama(&self.model)?;
+        let read = |w: &Weight| Ok::<_, Error>(self.store.read(&w.name)?.to_f32());
+        let mut all = (llama.weights().into_iter())
+            .map(|w| Ok((w.clone(), read(w)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let rank = self.settings.low_rank;
+        for Addition { to, a, b } in rank.map_or(Vec::new(), |rank| llama.additions(rank)) {
+            if let Some((_, values)) = all.iter_mut().find(|known| known.0.name == to.name) {
+                let sizes = [a.shape[0], a.shape[1]];
+                add_product(values, &read(&b)?, &read(&a)?, sizes);
+            }
+        }
+        Ok(all)
     }
 
     /// Runs one plan; its loss.
@@ -242,114 +263,24 @@ impl Trainer {
             _ => sum,
         })
     }
-
-    fn graph(&self, shape: Shape, then: Then) -> Result<Finished> {
-        let (llama, g) = (llama(&self.model)?, Graph::new());
-        let vocab = self.model.config().vocab();
-        let s = &self.settings;
-        let words = |what: &str, n: usize| g.state(shape.name(what), &[n], DType::U32);
-        let tokens = words("tokens", shape.sequences * shape.len);
-        // Of the last layer's rows only those that are taught need logits.
-        let hidden = llama.train(tokens, shape.len);
-        let logits = llama.train_logits(hidden.rows_of(words("rows", shape.rows)));
-        let hard = s.loss == Loss::CrossEntropy;
-        let marks = words("marks", shape.rows);
-        let taught = Taught {
-            rows: marks,
-            probs: match hard {
-                true => logits,
-                false => g.state(shape.name("probs"), &[shape.rows, vocab], DType::F32),
-            },
-            labels: match hard {
-                true => words("labels", shape.rows),
-                false => marks,
-            },
-        };
-        let [loss, dlogits] = logits.distill(&taught, s.loss, s.temperature);
-        let weights = llama.weights();
-        let values: Vec<Value> = weights.iter().map(|w| trained(&g, w)).collect();
-        let grads = g.grad_from(&[(logits, dlogits)], &values);
-        let gather = |share: f32| -> Vec<Value> {
-            (weights.iter().zip(&grads))
-                .map(|(w, grad)| {
-                    let sum = g.state(gathered(w), &w.shape, DType::F32);
-                    sum.add_to(*grad, share)
-                })
-                .collect()
-        };
-        let done = match then {
-            Then::Update => self.update(&g, &weights, &grads),
-            Then::Gather(of) => gather(1.0 / of as f32),
-            Then::Keep => (weights.iter().zip(&grads))
-                .map(|(w, grad)| {
-                    let copy = g.state(kept(w), &w.shape, DType::F32);
-                    copy.clear(&[]).add_to(*grad, 1.0)
-                })
-                .collect(),
-            Then::Finish(of) => {
-                let all = gather(1.0 / of as f32);
-                let changed = self.update(&g, &weights, &all);
-                all.iter().map(|sum| sum.clear(&changed)).collect()
-            }
-        };
-        g.output("loss", loss.after(&done));
-        g.finish()
-    }
-
-    /// Changes the weights by `grads`.
-    fn update<'g>(&self, g: &'g Graph, weights: &[&Weight], grads: &[Value<'g>]) -> Vec<Value<'g>> {
-        let control = g.clip(grads, self.settings.clip);
-        let weight_decay = self.settings.weight_decay;
-        let change = |(w, grad): (&&Weight, &Value<'g>)| {
-            let moment = |of: &str| g.state(moment(of, &w.name), &w.shape, DType::F32);
-            let value = trained(g, w);
-            match self.settings.optimizer {
-                Optimizer::AdamW { betas, eps } => {
-                    let settings = adamw::Settings {
-                        betas,
-                        eps,
-                        weight_decay,
-                    };
-                    let moments = [moment(MEAN), moment(SQUARE)];
-                    value.adamw(*grad, moments, control, settings)
-                }
-                Optimizer::Sgd { momentum } => {
-                    value.sgd(*grad, moment(VELOCITY), control, momentum, weight_decay)
-                }
-            }
-        };
-        weights.iter().zip(grads).map(change).collect()
-    }
 }
 
-impl Shape {
-    fn name(&self, what: &str) -> String {
-        format!("{what} {}x{} {}", self.sequences, self.len, self.rows)
-    }
-}
-
-/// The state of what is kept of a weight's past gradients.
-pub(super) fn moment(of: &str, weight: &str) -> String {
-    format!("{of} {weight}")
-}
-
-/// The state in which a weight's gradients are gathered.
-fn gathered(weight: &Weight) -> String {
-    format!("gradient {}", weight.name)
-}
-
-/// The state of a weight's gradient that is kept to be read.
-fn kept(weight: &Weight) -> String {
-    format!("kept {}", weight.name)
-}
-
-fn llama(model: &Language) -> Result<&Llama> {
+pub(super) fn llama(model: &Language) -> Result<&Llama> {
     model.llama().ok_or_else(|| {
         Error::Usage(format!(
             "{}: training is built for Llama and models with its layers, not for one with an encoder",
             model.name()
         ))
     })
+}
+
+/// Adds b [out, rank] · a [rank, depth] to `values` [out, depth].
+fn add_product(values: &mut [f32], b: &[f32], a: &[f32], [rank, depth]: [usize; 2]) {
+    for (row, b) in values.chunks_mut(depth).zip(b.chunks(rank)) {
+        for (a, &share) in a.chunks(depth).zip(b) {
+            row.iter_mut().zip(a).for_each(|(v, a)| *v += share * a);
+        }
+    }
 }
 
 fn likeliest(probs: &[f32]) -> u32 {

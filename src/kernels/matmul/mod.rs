@@ -9,6 +9,8 @@ pub mod linear;
 pub mod pack;
 mod product;
 mod reference;
+pub mod repack;
+pub mod repack_q8_0;
 pub mod skinny;
 pub mod wide;
 

@@ -1,0 +1,138 @@
+//! The graph of a step: forward, backward, and what becomes of the gradients.
+
+use super::settings::{MEAN, Optimizer, SQUARE, VELOCITY};
+use super::trainer::{Trainer, llama};
+use crate::error::Result;
+use crate::graph::{Finished, Graph, Value, Weight};
+use crate::kernels::loss::distill::Loss;
+use crate::kernels::optim::adamw;
+use crate::models::llama::{Training, trained};
+use crate::ops::Taught;
+use crate::tensor::DType;
+
+/// The sizes of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Shape {
+    pub sequences: usize,
+    pub len: usize,
+    pub rows: usize,
+}
+
+/// What a plan does with its gradients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Then {
+    /// Changes the weights by them.
+    Update,
+    /// Gathers a share of 1 / `.0` of them.
+    Gather(usize),
+    /// Gathers them, too, then changes the weights by what was gathered.
+    Finish(usize),
+    /// Leaves them to be read.
+    Keep,
+}
+
+impl Shape {
+    pub fn name(&self, what: &str) -> String {
+        format!("{what} {}x{} {}", self.sequences, self.len, self.rows)
+    }
+}
+
+/// The state of what is kept of a weight's past gradients.
+pub(super) fn moment(of: &str, weight: &str) -> String {
+    format!("{of} {weight}")
+}
+
+/// The state in which a weight's gradients are gathered.
+pub(super) fn gathered(weight: &Weight) -> String {
+    format!("gradient {}", weight.name)
+}
+
+/// The state of a weight's gradient that is kept to be read.
+pub(super) fn kept(weight: &Weight) -> String {
+    format!("kept {}", weight.name)
+}
+
+impl Trainer {
+    pub(super) fn graph(&self, shape: Shape, then: Then) -> Result<Finished> {
+        let (llama, g) = (llama(self.model())?, Graph::new());
+        let vocab = self.model().config().vocab();
+        let s = self.settings();
+        let words = |what: &str, n: usize| g.state(shape.name(what), &[n], DType::U32);
+        let tokens = words("tokens", shape.sequences * shape.len);
+        let training = Training {
+            again: s.recompute,
+            rank: s.low_rank,
+        };
+        // Of the last layer's rows only those that are taught need logits.
+        let hidden = llama.train(tokens, shape.len, training);
+        let logits = llama.train_logits(hidden.rows_of(words("rows", shape.rows)));
+        let hard = s.loss == Loss::CrossEntropy;
+        let marks = words("marks", shape.rows);
+        let taught = Taught {
+            rows: marks,
+            probs: match hard {
+                true => logits,
+                false => g.state(shape.name("probs"), &[shape.rows, vocab], DType::F32),
+            },
+            labels: match hard {
+                true => words("labels", shape.rows),
+                false => marks,
+            },
+        };
+        let [loss, dlogits] = logits.distill(&taught, s.loss, s.temperature);
+        // The last layer's first: so each layer's activations are free once its gradients are there.
+        let weights: Vec<&Weight> = self.trained.iter().rev().collect();
+        let values: Vec<Value> = weights.iter().map(|w| trained(&g, w)).collect();
+        let grads = g.grad_from(&[(logits, dlogits)], &values);
+        let gather = |share: f32| -> Vec<Value> {
+            (weights.iter().zip(&grads))
+                .map(|(w, grad)| {
+                    let sum = g.state(gathered(w), &w.shape, DType::F32);
+                    sum.add_to(*grad, share)
+                })
+                .collect()
+        };
+        let done = match then {
+            Then::Update => self.update(&g, &weights, &grads),
+            Then::Gather(of) => gather(1.0 / of as f32),
+            Then::Keep => (weights.iter().zip(&grads))
+                .map(|(w, grad)| {
+                    let copy = g.state(kept(w), &w.shape, DType::F32);
+                    copy.clear(&[]).add_to(*grad, 1.0)
+                })
+                .collect(),
+            Then::Finish(of) => {
+                let all = gather(1.0 / of as f32);
+                let changed = self.update(&g, &weights, &all);
+                all.iter().map(|sum| sum.clear(&changed)).collect()
+            }
+        };
+        g.output("loss", loss.after(&done));
+        g.finish()
+    }
+
+    /// Changes the weights by `grads`.
+    fn update<'g>(&self, g: &'g Graph, weights: &[&Weight], grads: &[Value<'g>]) -> Vec<Value<'g>> {
+        let control = g.clip(grads, self.settings().clip);
+        let weight_decay = self.settings().weight_decay;
+        let change = |(w, grad): (&&Weight, &Value<'g>)| {
+            let moment = |of: &str| g.state(moment(of, &w.name), &w.shape, DType::F32);
+            let value = trained(g, w);
+            match self.settings().optimizer {
+                Optimizer::AdamW { betas, eps } => {
+                    let settings = adamw::Settings {
+                        betas,
+                        eps,
+                        weight_decay,
+                    };
+                    let moments = [moment(MEAN), moment(SQUARE)];
+                    value.adamw(*grad, moments, control, settings)
+                }
+                Optimizer::Sgd { momentum } => {
+                    value.sgd(*grad, moment(VELOCITY), control, momentum, weight_decay)
+                }
+            }
+        };
+        weights.iter().zip(grads).map(change).collect()
+    }
+}
