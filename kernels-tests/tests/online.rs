@@ -71,7 +71,7 @@ fn greedy_text_stays_that_of_plain_decoding_while_weights_move() {
             let request = request(40, Sampling::greedy(), DraftLen::Fixed(3));
             for i in 0..4 {
                 let prompt = &pair.tokens[..8 + i];
-                let mut streamed = Vec::new();
+                let mut streamed: Vec<u32> = Vec::new();
                 let served = online
                     .serve(prompt, &request, &mut |t| streamed.extend(t))
                     .unwrap_or_else(|e| panic!("{e}"));
