@@ -1,5 +1,6 @@
 //! `cascadia chat`: a conversation in the checkpoint's own template. What was said is not computed again.
 
+use super::adapt::{Adapt, Speaker};
 use super::common::Common;
 use super::generate::closing;
 use super::language::{Drawing, Models, announce};
@@ -14,6 +15,8 @@ pub struct Args {
     models: Models,
     #[command(flatten)]
     drawing: Drawing,
+    #[command(flatten)]
+    adapt: Adapt,
     /// What the model is told before the conversation
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -33,7 +36,7 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         )));
     }
     announce(&opened)?;
-    let mut session = opened.session(request.max_new)?;
+    let mut session = Speaker::new(&opened, request.max_new, &args.adapt)?;
     let mut messages: Vec<Message> = (args.system.iter())
         .map(|text| Message::new("system", text.as_str()))
         .collect();
@@ -48,21 +51,22 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         };
         messages.push(Message::new("user", line));
         let prompt = tokenizer.chat(&messages)?;
-        let mut generation = session.generate(&prompt, &request)?;
         let (mut stream, mut answer) = (tokenizer.stream(), String::new());
-        while let Some(tokens) = generation.next()? {
-            for token in tokens.into_iter().filter(|t| !request.stop.contains(t)) {
+        let stats = session.speak(&prompt, &request, |tokens| {
+            for &token in tokens.iter().filter(|t| !request.stop.contains(t)) {
                 let piece = stream.push(token)?;
                 output::write(&piece)?;
                 answer += &piece;
             }
-        }
+            Ok(())
+        })?;
         let rest = stream.finish()?;
         output::write(&format!("{rest}\n"))?;
         answer += &rest;
         if args.stats {
-            output::note(closing(generation.stats()));
+            output::note(closing(&stats));
         }
+        session.learn(args.stats)?;
         messages.push(Message::new("assistant", answer));
     }
 }

@@ -1,5 +1,6 @@
 //! `cascadia generate`: text that goes on from a prompt, as it is accepted.
 
+use super::adapt::{Adapt, Speaker};
 use super::common::Common;
 use super::language::{Drawing, Models, Opened, announce};
 use super::{Outcome, output};
@@ -14,6 +15,8 @@ pub struct Args {
     models: Models,
     #[command(flatten)]
     drawing: Drawing,
+    #[command(flatten)]
+    adapt: Adapt,
     /// Text to go on from; for T5, what its encoder reads
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["tokens", "prompt_file"])]
     prompt: Option<std::ffi::OsString>,
@@ -39,18 +42,18 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     if args.drawing.max_new.is_none() {
         request.max_new = opened.max_new(prompt.len());
     }
-    let mut session = opened.session(prompt.len().saturating_add(request.max_new))?;
+    let wanted = prompt.len().saturating_add(request.max_new);
+    let mut session = Speaker::new(&opened, wanted, &args.adapt)?;
     session.check(&prompt, &request)?;
     if !args.json {
         announce(&opened)?;
     }
-    let mut generation = session.generate(&prompt, &request)?;
     let mut text = opened.tokenizer.as_ref().map(|t| t.stream());
     let (mut whole, mut new) = (String::new(), Vec::new());
-    while let Some(tokens) = generation.next()? {
-        new.extend(&tokens);
+    let stats = session.speak(&prompt, &request, |tokens| {
+        new.extend(tokens);
         let mut piece = String::new();
-        for &token in &tokens {
+        for &token in tokens {
             match &mut text {
                 Some(stream) => piece += &stream.push(token)?,
                 None => piece += &format!("{token} "),
@@ -58,19 +61,20 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         }
         show(args, &piece)?;
         whole += &piece;
-    }
+        Ok(())
+    })?;
     if let Some(stream) = &mut text {
         let rest = stream.finish()?;
         show(args, &rest)?;
         whole += &rest;
     }
-    let stats = generation.stats().clone();
     if args.json {
         output::print(json(&new, text.is_some().then_some(whole), &stats))?;
     } else {
         show(args, "\n")?;
         output::note(closing(&stats));
     }
+    session.learn(!args.json)?;
     Ok(Outcome::Done)
 }
 
@@ -146,6 +150,7 @@ fn json(tokens: &[u32], text: Option<String>, stats: &Stats) -> String {
         "proposed": stats.proposed,
         "accepted": stats.accepted,
         "acceptance": stats.acceptance(),
+        "overlap": stats.overlap(),
         "mean_accepted": stats.mean_accepted(),
         "draft_lengths": stats.draft_lens,
         "plain_seconds": stats.plain_seconds,

@@ -1,6 +1,7 @@
 //! `cascadia`: one file for each command. Errors are one line on stderr and an exit code: 1 where something failed,
 //! 2 where the command line is at fault.
 
+mod adapt;
 mod chart;
 mod chat;
 mod classify;

@@ -29,6 +29,8 @@ pub(super) enum Then {
     Finish(usize),
     /// Leaves them to be read.
     Keep,
+    /// Computes none: Σ min(p, q) alone.
+    Score,
 }
 
 impl Shape {
@@ -66,7 +68,7 @@ impl Trainer {
         // Of the last layer's rows only those that are taught need logits.
         let hidden = llama.train(tokens, shape.len, training);
         let logits = llama.train_logits(hidden.rows_of(words("rows", shape.rows)));
-        let hard = s.loss == Loss::CrossEntropy;
+        let hard = s.loss == Loss::CrossEntropy && then != Then::Score;
         let marks = words("marks", shape.rows);
         let taught = Taught {
             rows: marks,
@@ -79,6 +81,11 @@ impl Trainer {
                 false => marks,
             },
         };
+        if then == Then::Score {
+            let [score, _] = logits.distill(&taught, Loss::Tv, s.temperature);
+            g.output("score", score);
+            return g.finish();
+        }
         let [loss, dlogits] = logits.distill(&taught, s.loss, s.temperature);
         // The last layer's first: so each layer's activations are free once its gradients are there.
         let weights: Vec<&Weight> = self.trained.iter().rev().collect();
@@ -93,7 +100,7 @@ impl Trainer {
                 .collect()
         };
         let done = match then {
-            Then::Update => self.update(&g, &weights, &grads),
+            Then::Update | Then::Score => self.update(&g, &weights, &grads),
             Then::Gather(of) => gather(1.0 / of as f32),
             Then::Keep => (weights.iter().zip(&grads))
                 .map(|(w, grad)| {
