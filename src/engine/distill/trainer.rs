@@ -1,7 +1,7 @@
 //! Steps of training: forward, backward and the change of the weights are one plan, and weights, moments and what is
 //! gathered of gradients stay on the device.
 
-use super::batch::Batch;
+use super::batch::{Batch, likeliest};
 use super::settings::{MEAN, Optimizer, SQUARE, Settings, VELOCITY};
 use crate::device::{Executable, Store};
 use crate::engine::language::Language;
@@ -397,9 +397,4 @@ fn llama(model: &Language) -> Result<&Llama> {
             model.name()
         ))
     })
-}
-
-fn likeliest(probs: &[f32]) -> u32 {
-    let best = (probs.iter().enumerate()).max_by(|a, b| a.1.total_cmp(b.1));
-    best.map_or(0, |b| b.0 as u32)
 }
