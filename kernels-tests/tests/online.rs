@@ -41,9 +41,11 @@ fn first() -> Device {
     devices().into_iter().next().expect("a device")
 }
 
-fn plain(pair: &Pair, prompt: &[u32], new: usize) -> Vec<u32> {
-    let mut session =
-        Session::new(&pair.target, Draft::None, Room::of(96)).unwrap_or_else(|e| panic!("{e}"));
+fn alone(pair: &Pair) -> Session {
+    Session::new(&pair.target, Draft::None, Room::of(96)).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn plain(session: &mut Session, prompt: &[u32], new: usize) -> Vec<u32> {
     let request = request(new, Sampling::greedy(), DraftLen::Off);
     let mut generation = session
         .generate(prompt, &request)
@@ -57,8 +59,9 @@ fn plain(pair: &Pair, prompt: &[u32], new: usize) -> Vec<u32> {
 
 #[test]
 fn greedy_text_stays_that_of_plain_decoding_while_weights_move() {
-    for device in devices() {
+    for device in devices().take(1) {
         let pair = pair(&device);
+        let mut alone = alone(&pair);
         for (positions, rebuild) in [(Positions::Errors, false), (Positions::All, true)] {
             let mut online = online(
                 &pair,
@@ -75,7 +78,7 @@ fn greedy_text_stays_that_of_plain_decoding_while_weights_move() {
                 let served = online
                     .serve(prompt, &request, &mut |t| streamed.extend(t))
                     .unwrap_or_else(|e| panic!("{e}"));
-                assert_eq!(served.tokens, plain(&pair, prompt, 40), "request {i}");
+                assert_eq!(served.tokens, plain(&mut alone, prompt, 40), "request {i}");
                 assert_eq!(streamed, served.tokens);
             }
             online.idle().unwrap_or_else(|e| panic!("{e}"));
@@ -100,7 +103,7 @@ fn law(logits: &[f32], k: usize) -> Vec<(u32, f64)> {
 
 #[test]
 fn the_law_of_the_output_does_not_move_while_weights_do() {
-    const RUNS: usize = 800;
+    const RUNS: usize = 400;
     let device = first();
     let pair = pair(&device);
     let prompt = &pair.tokens[..6];
@@ -118,7 +121,13 @@ fn the_law_of_the_output_does_not_move_while_weights_do() {
             }
         }
     }
-    let mut online = online(&pair, settings(8));
+    let mut online = online(
+        &pair,
+        OnlineSettings {
+            steps: 1,
+            ..settings(40)
+        },
+    );
     let mut found: HashMap<Vec<u32>, usize> = HashMap::new();
     for i in 0..RUNS {
         let sampling = Sampling {
@@ -134,7 +143,7 @@ fn the_law_of_the_output_does_not_move_while_weights_do() {
         online.idle().unwrap_or_else(|e| panic!("{e}"));
     }
     let figures = online.figures();
-    assert!(figures.updates >= 50, "{figures:?}");
+    assert!(figures.updates >= 8, "{figures:?}");
     assert!(found.keys().all(|k| expected.contains_key(k)));
     let chi2: f64 = (expected.iter())
         .map(|(k, p)| {
@@ -213,10 +222,11 @@ fn what_diverges_is_rolled_back() {
     );
     let request = request(24, Sampling::greedy(), DraftLen::Fixed(3));
     let prompt = &pair.tokens[..8];
+    let mut alone = alone(&pair);
     for _ in 0..3 {
         let served =
             (online.serve(prompt, &request, &mut |_| ())).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(served.tokens, plain(&pair, prompt, 24));
+        assert_eq!(served.tokens, plain(&mut alone, prompt, 24));
         online.idle().unwrap_or_else(|e| panic!("{e}"));
     }
     let figures = online.figures();

@@ -189,3 +189,9 @@ fn whole_numbers(tensor: &Tensor) -> Option<Vec<i64>> {
         _ => None,
     }
 }
+
+/// The token of the largest of `probs`.
+pub(super) fn likeliest(probs: &[f32]) -> u32 {
+    let best = (probs.iter().enumerate()).max_by(|a, b| a.1.total_cmp(b.1));
+    best.map_or(0, |b| b.0 as u32)
+}

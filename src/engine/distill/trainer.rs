@@ -1,7 +1,7 @@
 //! Steps of training: forward, backward and the change of the weights are one plan, and weights, moments and what is
 //! gathered of gradients stay on the device.
 
-use super::batch::Batch;
+use super::batch::{Batch, likeliest};
 use super::plan::{Shape, Then, kept, moment};
 use super::settings::Settings;
 use crate::device::{Executable, Store};
@@ -321,9 +321,4 @@ fn add_product(values: &mut [f32], b: &[f32], a: &[f32], [rank, depth]: [usize; 
             row.iter_mut().zip(a).for_each(|(v, a)| *v += share * a);
         }
     }
-}
-
-fn likeliest(probs: &[f32]) -> u32 {
-    let best = (probs.iter().enumerate()).max_by(|a, b| a.1.total_cmp(b.1));
-    best.map_or(0, |b| b.0 as u32)
 }

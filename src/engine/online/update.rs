@@ -86,7 +86,8 @@ impl Update {
             Stage::Train { step, part } => {
                 let of = self.taught.len();
                 if let Some(done) = trainer.part(&self.taught[part], part, of)? {
-                    self.sound &= done.loss.is_finite();
+                    // One whose gradients exploded changed nothing, and the others are not to be trusted then.
+                    self.sound &= done.loss.is_finite() && done.applied;
                     self.rejected += usize::from(!done.applied);
                 }
                 self.stage = if part + 1 < of {
