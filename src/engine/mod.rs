@@ -8,6 +8,7 @@ pub mod distill;
 mod feed;
 pub mod language;
 mod model;
+pub mod osd;
 pub mod profile;
 pub mod speculate;
 pub mod support;
