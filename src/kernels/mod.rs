@@ -110,5 +110,7 @@ pub static KERNELS: &[&Kernel] = &[
     &reduce::softmax::KERNEL,
     &sample::accept::KERNEL,
     &sample::draw::KERNEL,
+    &sample::keep::KERNEL,
+    &sample::overlap::KERNEL,
     &sample::transform::KERNEL,
 ];

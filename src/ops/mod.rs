@@ -33,7 +33,7 @@ pub use expand::Expand;
 pub use head::Head;
 pub use norm::Norm;
 pub use qkv::Qkv;
-pub use sample::Sampler;
+pub use sample::{Sampler, Watch, outcome_len};
 pub use stem::Stem;
 pub use train::{Causal, Taught};
 

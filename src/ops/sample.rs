@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::graph::{Lower, Op, Value};
-use crate::kernels::sample::{accept, draw, transform};
+use crate::kernels::sample::{accept, draw, keep, overlap, transform};
 use crate::tensor::DType;
 
 /// The states of a sequence that tokens are drawn with, all u32 but `q`.
@@ -23,6 +23,17 @@ pub struct Sampler<'g> {
     pub q: Value<'g>,
 }
 
+/// What is kept of a verification, to be measured and learned from.
+#[derive(Clone, Copy)]
+pub struct Watch<'g> {
+    /// f32 [rows, vocabulary]: the target's distributions.
+    pub kept: Value<'g>,
+    /// u32 [slots + 1]: rows of `kept` that the round's go to; one beyond it for none.
+    pub slots: Value<'g>,
+    /// The rows of accepted proposals are kept, too, not only the one of the token after them.
+    pub all: bool,
+}
+
 impl<'g> Sampler<'g> {
     /// Draws one token from the last row of the draft's `logits` [rows, vocabulary] and puts it into the history.
     #[track_caller]
@@ -40,10 +51,17 @@ impl<'g> Sampler<'g> {
     }
 
     /// Verifies the proposals in the history by the target's `logits` [proposals + 1, vocabulary], one of which stands
-    /// after each; without `one_hot` they were drawn from the rows of `q`. `outcome` gets what is accepted.
+    /// after each; without `one_hot` they were drawn from the rows of `q`. `outcome` gets what is accepted, and after it,
+    /// where there is a `watch` and they were, f32 Σ min(p, q) of each proposal.
     #[track_caller]
-    pub fn verify(&self, logits: Value<'g>, one_hot: bool, outcome: Value<'g>) -> Value<'g> {
-        let inputs = [
+    pub fn verify(
+        &self,
+        logits: Value<'g>,
+        one_hot: bool,
+        outcome: Value<'g>,
+        watch: Option<Watch<'g>>,
+    ) -> Value<'g> {
+        let mut inputs = vec![
             logits,
             self.history,
             self.target_start,
@@ -53,7 +71,11 @@ impl<'g> Sampler<'g> {
             self.q,
             outcome,
         ];
-        logits.graph().apply(VerifyOp { one_hot }, &inputs)
+        if let Some(watch) = watch {
+            inputs.extend([watch.kept, watch.slots]);
+        }
+        let keep = watch.map(|w| w.all);
+        logits.graph().apply(VerifyOp { one_hot, keep }, &inputs)
     }
 }
 
@@ -126,10 +148,17 @@ impl Op for Propose {
     }
 }
 
-/// Inputs: logits, history, target_start, draft_start, settings, fault, q, outcome.
+/// Words of the state that a verification's outcome goes to.
+pub const fn outcome_len(slots: usize) -> usize {
+    accept::outcome_len(slots) + slots
+}
+
+/// Inputs: logits, history, target_start, draft_start, settings, fault, q, outcome, and of a watch kept and slots.
 #[derive(Debug)]
 struct VerifyOp {
     one_hot: bool,
+    /// Of a watch, whether it is of all rows.
+    keep: Option<bool>,
 }
 
 impl Op for VerifyOp {
@@ -140,7 +169,7 @@ impl Op for VerifyOp {
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         same_vocabulary(inputs[0], inputs[6])?;
         let slots = inputs[6][0];
-        if inputs[0][0] > slots + 1 || inputs[7] != [accept::outcome_len(slots)] {
+        if inputs[0][0] > slots + 1 || inputs[7] != [outcome_len(slots)] {
             return Err(format!("logits {:?}, outcome {:?}", inputs[0], inputs[7]));
         }
         Ok(inputs[7].to_vec())
@@ -206,6 +235,34 @@ impl Op for VerifyOp {
         lower
             .memory
             .push(accept::dispatch(shape, binds, lower.caps));
+        let Some(all) = self.keep else {
+            return Ok(true);
+        };
+        if drafted {
+            let binds = overlap::Binds {
+                p,
+                q,
+                overlap: outcome,
+            };
+            let first = accept::outcome_len(slots);
+            let done = overlap::dispatch(rows - 1, vocab, first, binds, lower.caps);
+            lower.memory.push(done);
+        }
+        let ring = lower.shape_of(8, 0);
+        let (kept, to) = (state(lower, 8)?, state(lower, 9)?);
+        let shape = keep::Shape {
+            rows,
+            vocab,
+            ring,
+            all,
+        };
+        let binds = keep::Binds {
+            logits,
+            outcome,
+            slots: to,
+            kept,
+        };
+        lower.memory.push(keep::dispatch(shape, binds, lower.caps));
         Ok(true)
     }
 }

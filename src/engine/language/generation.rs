@@ -8,7 +8,7 @@ use crate::engine::speculate;
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Tokens that come as they are accepted.
 pub struct Generation<'s> {
@@ -28,7 +28,11 @@ pub struct Generation<'s> {
 
 struct Round {
     proposals: usize,
+    /// Whether those have distributions.
+    drafted: bool,
     submitted: Instant,
+    /// For the target's distributions.
+    slots: Vec<u32>,
 }
 
 /// What a generation did and cost.
@@ -48,6 +52,10 @@ pub struct Stats {
     pub seconds: f64,
     /// Of a round without proposals.
     pub plain_seconds: Option<f64>,
+    /// Proposals that had a distribution and were looked at, up to the first that was rejected, while the session was
+    /// watched; and the sum of Σ min(p, q) over them.
+    pub tested: usize,
+    pub overlaps: f64,
 }
 
 impl Stats {
@@ -58,6 +66,12 @@ impl Stats {
     /// The part of the proposals that was accepted.
     pub fn acceptance(&self) -> Option<f64> {
         (self.proposed > 0).then(|| self.accepted as f64 / self.proposed as f64)
+    }
+
+    /// Mean Σ min(p, q) of the proposals looked at, the probability that one is accepted; none where the session is not
+    /// watched ([`Session::watch`]) or proposals have no distributions.
+    pub fn overlap(&self) -> Option<f64> {
+        (self.tested > 0).then(|| self.overlaps / self.tested as f64)
     }
 
     /// Accepted proposals of a round that had some.
@@ -118,6 +132,11 @@ impl<'s> Generation<'s> {
         &self.stats
     }
 
+    /// Has `spent` on other work of the device not counted as decoding's.
+    pub fn set_aside(&mut self, spent: Duration) {
+        self.last = (self.last + spent).min(Instant::now());
+    }
+
     /// Tokens that are wanted beyond those that the pending rounds bring at least.
     fn wanted(&self) -> usize {
         (self.request.max_new - self.produced).saturating_sub(self.pending.len())
@@ -157,16 +176,27 @@ impl<'s> Generation<'s> {
         }
         self.draft_ready = proposals > 0 && !host;
         let one_hot = host && proposals > 0;
-        runs.push(plans::verify(&mut self.session.target, proposals, one_hot)?);
+        let watch = self.session.watching.as_ref().map(|w| w.watch);
+        let target = &mut self.session.target;
+        runs.push(plans::verify(target, proposals, one_hot, watch)?);
         if self.stats.rounds == 0 && self.pending.is_empty() {
             self.last = Instant::now();
         } else if loading.elapsed().as_micros() > 2000 {
             // A plan was made: that is no part of decoding.
             self.last += loading.elapsed();
         }
+        let mut slots = Vec::new();
+        if let Some(watching) = &mut self.session.watching {
+            slots = watching.take(proposals);
+            let mut rows = [u32::MAX; plans::KMAX + 1];
+            rows[..slots.len()].copy_from_slice(&slots);
+            (self.session.target.store).write(plans::KEPT_SLOTS, 0, &rows)?;
+        }
         self.pending.push_back(Round {
             proposals,
+            drafted: proposals > 0 && !host,
             submitted: Instant::now(),
+            slots,
         });
         let runs: Vec<&Executable> = runs.iter().map(Arc::as_ref).collect();
         self.stream.submit(&runs)
@@ -182,6 +212,7 @@ impl<'s> Generation<'s> {
         self.stats.seconds += (now - self.last).as_secs_f64();
         self.last = now;
         if self.ended {
+            self.release(round);
             return Ok(());
         }
         let outcome = plans::Outcome::of(&words);
@@ -191,6 +222,7 @@ impl<'s> Generation<'s> {
         }
         if outcome.fault == Fault::Target {
             self.ended = true;
+            self.release(round);
             let at = self.session.known.len();
             let found = match self.request.check {
                 true => self.session.blame()?,
@@ -220,9 +252,32 @@ impl<'s> Generation<'s> {
         self.produced += tokens.len();
         self.stats.tokens += tokens.len();
         self.ended |= self.produced == self.request.max_new;
+        if let Some(watching) = &mut self.session.watching {
+            let known = self.session.known.len();
+            watching.keep(round.slots, known, outcome.accepted, tokens.len());
+            if round.drafted {
+                let tested = round.proposals.min(outcome.accepted + 1);
+                let sum: f32 = outcome.overlaps[..tested].iter().sum();
+                self.stats.tested += tested;
+                self.stats.overlaps += f64::from(sum);
+            }
+        }
         self.session
             .accept(round.proposals, outcome.accepted, &tokens);
         self.ready.push_back(tokens);
         Ok(())
+    }
+
+    fn release(&mut self, round: Round) {
+        self.session.release(round.slots);
+    }
+}
+
+impl Drop for Generation<'_> {
+    fn drop(&mut self) {
+        // What rounds that nobody waits for leave there is overwritten before it is read.
+        for round in std::mem::take(&mut self.pending) {
+            self.release(round);
+        }
     }
 }

@@ -19,7 +19,7 @@ impl Session {
     /// # Errors
     /// [`Error::Usage`] where nothing was generated yet; [`Error::Device`] where the adapter has no timestamps.
     pub fn verify_ms(&mut self, proposals: usize, runs: usize) -> Result<f64> {
-        let plan = plans::verify(&mut self.target, proposals, false)?;
+        let plan = plans::verify(&mut self.target, proposals, false, None)?;
         let mut times = Vec::with_capacity(runs);
         self.warm(&[&plan])?;
         for _ in 0..runs {
@@ -52,7 +52,7 @@ impl Session {
     /// # Errors
     /// As [`Session::verify_ms`].
     pub fn verify_dispatches(&mut self, proposals: usize) -> Result<Vec<(String, f64)>> {
-        let plan = plans::verify(&mut self.target, proposals, false)?;
+        let plan = plans::verify(&mut self.target, proposals, false, None)?;
         self.warm(&[&plan])?;
         self.rewind()?;
         let times = plan.profile()?.dispatches_ms;

@@ -10,6 +10,7 @@ mod request;
 mod runner;
 mod score;
 mod session;
+mod watch;
 
 pub use super::speculate::DraftLen;
 pub use embedded::embedded;
@@ -19,3 +20,4 @@ pub use plans::KMAX;
 pub use request::{Request, Sampling, published};
 pub use score::Scorer;
 pub use session::{Draft, Session};
+pub use watch::{Kept, Watch};

@@ -127,7 +127,8 @@ impl Language {
         let one = |title: String, graph: Finished| Ok((title, Plan::new(&graph, caps, options)?));
         let round = |rows| {
             let run = cached(rows);
-            let graph = layers.graph(&run, |g, l| judge(g, l, &run, config.vocab(), false))?;
+            let graph =
+                layers.graph(&run, |g, l| judge(g, l, &run, config.vocab(), false, None))?;
             one(format!("{rows} at once, and one more is drawn"), graph)
         };
         if let Some(graph) = layers.encoder_graph(&cached(rows)) {

@@ -3,12 +3,13 @@
 use super::model::Room;
 use super::request::Sampling;
 use super::runner::Runner;
+use super::watch::Watch;
 use crate::device::{Executable, Store};
 use crate::error::Result;
 use crate::graph::{Graph, Value};
 use crate::kernels::sample::{DRAFT_FAULT, SETTINGS, accept};
 use crate::models::language::{Cached, SLACK};
-use crate::ops::Sampler;
+use crate::ops::{self, Sampler, outcome_len};
 use crate::tensor::DType;
 use std::sync::Arc;
 
@@ -18,8 +19,8 @@ pub const KMAX: usize = 15;
 /// The state that is read back after a round.
 pub const OUTCOME: &str = "outcome";
 
-/// Plans of a target: rounds by their proposals, and whether those have distributions.
-pub(super) type Verify = (usize, bool);
+/// Plans of a target: rounds by their proposals, whether those have distributions, and what is kept.
+pub(super) type Verify = (usize, bool, Option<Watch>);
 
 /// Plans of a draft: runs by their rows.
 pub(super) type DraftRun = usize;
@@ -32,7 +33,17 @@ pub(super) fn make_states(store: &Store, vocab: usize, room: Room) -> Result<()>
     store.make("settings", DType::U32, SETTINGS)?;
     store.make("fault", DType::U32, 1)?;
     store.make("q", DType::F32, KMAX * vocab)?;
-    store.make(OUTCOME, DType::U32, accept::outcome_len(KMAX))
+    store.make(OUTCOME, DType::U32, outcome_len(KMAX))
+}
+
+/// The state of the distributions that are kept of a target, and that of the rows there that a round's go to.
+pub(super) const KEPT: &str = "kept";
+pub(super) const KEPT_SLOTS: &str = "kept_slots";
+
+/// Makes the states of what is kept of verifications.
+pub(super) fn make_watch(store: &Store, vocab: usize, rows: usize) -> Result<()> {
+    store.make(KEPT, DType::F32, rows.max(1) * vocab)?;
+    store.make(KEPT_SLOTS, DType::U32, KMAX + 1)
 }
 
 /// Makes the states of the draft's sequence, which are the target's.
@@ -96,11 +107,13 @@ pub(super) fn verify(
     target: &mut Runner<Verify>,
     proposals: usize,
     one_hot: bool,
+    watch: Option<Watch>,
 ) -> Result<Arc<Executable>> {
-    target.plan((proposals, one_hot), |runner| {
+    target.plan((proposals, one_hot, watch), |runner| {
         let cached = runner.cached(proposals + 1);
         let vocab = runner.model.config().vocab();
-        let graph = (runner.model).graph(&cached, |g, l| judge(g, l, &cached, vocab, one_hot))?;
+        let graph =
+            (runner.model).graph(&cached, |g, l| judge(g, l, &cached, vocab, one_hot, watch))?;
         runner.model.load(&runner.store, &graph)
     })
 }
@@ -120,11 +133,17 @@ pub(super) fn judge<'g>(
     cached: &Cached,
     vocab: usize,
     one_hot: bool,
+    watch: Option<Watch>,
 ) {
     let history = cached.history(g);
     let sampler = sampler(g, history, vocab, ["start", "draft_start"]);
-    let outcome = g.state(OUTCOME, &[accept::outcome_len(KMAX)], DType::U32);
-    g.output(OUTCOME, sampler.verify(logits, one_hot, outcome));
+    let outcome = g.state(OUTCOME, &[outcome_len(KMAX)], DType::U32);
+    let watch = watch.map(|w| ops::Watch {
+        kept: g.state(KEPT, &[w.rows.max(1), vocab], DType::F32),
+        slots: g.state(KEPT_SLOTS, &[KMAX + 1], DType::U32),
+        all: w.all,
+    });
+    g.output(OUTCOME, sampler.verify(logits, one_hot, outcome, watch));
 }
 
 /// What a round brought, as the device tells it.
@@ -133,6 +152,8 @@ pub(super) struct Outcome {
     /// Whose logits were not all finite.
     pub fault: Fault,
     pub tokens: Vec<u32>,
+    /// Σ min(p, q) of each proposal that had a distribution, where it was watched.
+    pub overlaps: Vec<f32>,
 }
 
 impl Outcome {
@@ -146,6 +167,9 @@ impl Outcome {
                 _ => Fault::Target,
             },
             tokens: words[4..].iter().copied().take(count).collect(),
+            overlaps: (words[accept::outcome_len(KMAX)..].iter())
+                .map(|&w| f32::from_bits(w))
+                .collect(),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::model::{Language, Room};
 use super::plans::{self, DraftRun, KMAX, Verify};
 use super::request::Request;
 use super::runner::Runner;
+use super::watch::Watching;
 use crate::device::Stream;
 use crate::engine::speculate::{Controller, DraftLen, Ngram};
 use crate::error::{Error, Result};
@@ -40,6 +41,7 @@ pub struct Session {
     /// Likewise in the draft's.
     pub(super) drafted: usize,
     pub(super) controller: Controller,
+    pub(super) watching: Option<Watching>,
 }
 
 impl Session {
@@ -73,6 +75,7 @@ impl Session {
             cached: 0,
             drafted: 0,
             controller: Controller::new(DraftLen::Off, most),
+            watching: None,
         })
     }
 

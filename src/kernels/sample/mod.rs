@@ -6,6 +6,8 @@
 
 pub mod accept;
 pub mod draw;
+pub mod keep;
+pub mod overlap;
 pub mod random;
 pub mod settings;
 pub mod transform;
@@ -31,6 +33,14 @@ pub const SETTINGS: usize = 8;
 fn workgroup(vocab: usize, caps: &Caps) -> usize {
     let most = (caps.max_invocations.clamp(32, 256) as usize + 1).next_power_of_two() / 2;
     vocab.clamp(8, most).next_power_of_two()
+}
+
+/// The library of reductions.
+fn reduce(caps: &Caps) -> &'static str {
+    match caps.subgroups {
+        true => "subgroup",
+        false => "workgroup",
+    }
 }
 
 /// Tokens that an invocation loads at a time, so that a single workgroup has many on their way: 8, or all that it owns.
