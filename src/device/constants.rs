@@ -39,6 +39,23 @@ impl Constants {
         self.made.values().flatten().map(|(_, _, r)| r.bytes).sum()
     }
 
+    /// Builds every constant again from `read` and uploads it to where it is. Nothing is changed where one cannot be
+    /// built.
+    pub fn rewrite(&self, d: &Inner, read: &Read<'_>) -> Result<()> {
+        let mut all = Vec::new();
+        for (packs, encode, range) in self.made.values().flatten() {
+            let mut data = Vec::new();
+            for pack in packs {
+                data.extend(pack.fill(&pack.weight.values(read)?));
+            }
+            all.push((range, encode.bytes(&data)));
+        }
+        for (range, bytes) in all {
+            d.upload(&range.buffer, range.offset, &bytes);
+        }
+        Ok(())
+    }
+
     /// Gives every constant of `plan` its range: what is not there yet is built from `read` and uploaded into shared
     /// buffers, each constant at an aligned offset.
     pub fn load(

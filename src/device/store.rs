@@ -3,6 +3,7 @@
 use super::constants::Constants;
 use super::{Device, Inner};
 use crate::error::{Error, Result};
+use crate::graph::Source;
 use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -95,6 +96,14 @@ impl Store {
             .ok_or_else(|| Error::Usage(format!("there is no state `{name}`")))
     }
 
+    /// The type and the length of state `name`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there is no such state.
+    pub fn kind(&self, name: &str) -> Result<(DType, usize)> {
+        self.known(name).map(|s| (s.dtype, s.len))
+    }
+
     /// Writes u32 `values` into state `name` from element `at` on, before anything submitted later.
     ///
     /// # Errors
@@ -134,6 +143,40 @@ impl Store {
         self.device.queue.submit([encoder.finish()]);
         let data = self.device.read(&copy, bytes)?;
         Tensor::new(state.dtype, &[state.len], data)
+    }
+
+    /// Copies state `from` to state `to`, after everything submitted before.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where either is not there or they differ in type or length.
+    pub fn copy(&self, from: &str, to: &str) -> Result<()> {
+        self.device.check()?;
+        let (a, b) = (self.known(from)?, self.known(to)?);
+        if (a.dtype, a.len) != (b.dtype, b.len) {
+            return Err(Error::Usage(format!(
+                "state `{from}` is {} × {}, `{to}` {} × {}",
+                a.len, a.dtype, b.len, b.dtype
+            )));
+        }
+        let mut encoder = (self.device.device).create_command_encoder(&Default::default());
+        let bytes = ((a.len * a.dtype.bytes()) as u64).next_multiple_of(4);
+        encoder.copy_buffer_to_buffer(&a.buffer, 0, &b.buffer, 0, bytes);
+        self.device.queue.submit([encoder.finish()]);
+        self.device.check()
+    }
+
+    /// Builds all constants again from `read`, where they are: what is submitted later runs on the new ones, what was
+    /// submitted before does not.
+    ///
+    /// # Errors
+    /// What `read` returns; nothing is changed then.
+    pub fn rewrite_constants(
+        &self,
+        read: &(dyn Fn(&Source) -> Result<Vec<f32>> + Sync),
+    ) -> Result<()> {
+        self.device.check()?;
+        let constants = (self.constants.lock()).unwrap_or_else(PoisonError::into_inner);
+        constants.rewrite(&self.device, read)
     }
 
     /// Bytes of the constants and of the states that it holds.

@@ -109,6 +109,42 @@ impl Trainer {
         Ok(())
     }
 
+    /// Takes note of weights and moments, to come [`Trainer::back`] to; on the device.
+    ///
+    /// # Errors
+    /// What making memory returns.
+    pub fn mark(&mut self) -> Result<()> {
+        for name in self.all()? {
+            let marked = format!("marked {name}");
+            let (dtype, len) = self.store.kind(&name)?;
+            self.store.make(&marked, dtype, len)?;
+            self.store.copy(&name, &marked)?;
+        }
+        self.marked = Some((self.steps, self.norm));
+        Ok(())
+    }
+
+    /// Sets weights and moments back to what they were when [`Trainer::mark`] was called last.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where it never was.
+    pub fn back(&mut self) -> Result<()> {
+        let Some((steps, norm)) = self.marked else {
+            return Err(Error::Usage("nothing was marked to come back to".into()));
+        };
+        for name in self.all()? {
+            self.store.copy(&format!("marked {name}"), &name)?;
+        }
+        (self.steps, self.norm) = (steps, norm);
+        Ok(())
+    }
+
+    fn all(&self) -> Result<Vec<String>> {
+        let mut all = self.kept()?;
+        all.push("control".into());
+        Ok(all)
+    }
+
     /// The states that a resumed training needs.
     fn kept(&self) -> Result<Vec<String>> {
         let keeps = self.settings().optimizer.keeps();

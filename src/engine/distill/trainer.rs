@@ -51,6 +51,8 @@ enum Then {
     Finish(usize),
     /// Leaves them to be read.
     Keep,
+    /// Computes none: Σ min(p, q) alone.
+    Score,
 }
 
 /// A draft in training. Its weights are f32 whatever the draft is served with.
@@ -63,6 +65,10 @@ pub struct Trainer {
     pub(super) rejected: u64,
     /// The mean norm of the last steps, each one weighing a tenth.
     pub(super) norm: Option<f64>,
+    /// Steps and mean norm of what is marked.
+    pub(super) marked: Option<(u64, Option<f64>)>,
+    /// The losses of a step's parts so far.
+    gathered: f64,
 }
 
 impl Trainer {
@@ -93,6 +99,8 @@ impl Trainer {
             steps: 0,
             rejected: 0,
             norm: None,
+            marked: None,
+            gathered: 0.0,
         })
     }
 
@@ -107,6 +115,11 @@ impl Trainer {
     /// Steps made, rejected ones included.
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// Plans made so far, one for each size of batch.
+    pub fn plans(&self) -> usize {
+        self.plans.len()
     }
 
     /// Steps that changed nothing: their gradients were no numbers, or exploded.
@@ -124,12 +137,28 @@ impl Trainer {
     /// # Errors
     /// [`Error::Usage`] where a batch cannot be; what planning and running return.
     pub fn step(&mut self, batches: &[Batch]) -> Result<Step> {
-        let Some((last, first)) = batches.split_last() else {
-            return Err(Error::Usage("a step needs at least one batch".into()));
-        };
-        let vocab = self.model.config().vocab();
+        let hard = self.settings.loss == Loss::CrossEntropy;
         for batch in batches {
-            batch.check(vocab, self.settings.loss == Loss::CrossEntropy)?;
+            batch.check(self.model.config().vocab(), hard)?;
+        }
+        for (i, batch) in batches.iter().enumerate() {
+            if let Some(step) = self.part(batch, i, batches.len())? {
+                return Ok(step);
+            }
+        }
+        Err(Error::Usage("a step needs at least one batch".into()))
+    }
+
+    /// Part `index` of the `of` of a step, which follow one another: other work of the device may come in between. The
+    /// last one changes the weights, and returns what the step was.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn part(&mut self, batch: &Batch, index: usize, of: usize) -> Result<Option<Step>> {
+        let hard = self.settings.loss == Loss::CrossEntropy;
+        batch.check(self.model.config().vocab(), hard)?;
+        if index == 0 {
+            self.gathered = 0.0;
         }
         let rate = self.settings.rate(self.steps);
         let limit = match self.norm.filter(|_| self.steps >= SETTLED) {
@@ -138,17 +167,18 @@ impl Trainer {
         };
         self.store.write("control", RATE, &[rate.to_bits()])?;
         self.store.write("control", LIMIT, &[limit.to_bits()])?;
-        let mut loss = 0.0;
-        for batch in first {
-            loss += self.run(batch, Then::Gather(batches.len()))?;
-        }
-        loss += match first {
-            [] => self.run(last, Then::Update)?,
-            _ => self.run(last, Then::Finish(batches.len()))?,
+        let then = match of {
+            1 => Then::Update,
+            _ if index + 1 < of => Then::Gather(of),
+            _ => Then::Finish(of),
         };
+        self.gathered += self.run(batch, then)?;
+        if index + 1 < of {
+            return Ok(None);
+        }
         let control = self.store.read("control")?.to_f32();
         let step = Step {
-            loss: loss / batches.len() as f64,
+            loss: self.gathered / of as f64,
             norm: f64::from(control[NORM]),
             applied: control[1] == 0.0,
         };
@@ -160,7 +190,17 @@ impl Trainer {
             }
             false => self.rejected += 1,
         }
-        Ok(step)
+        Ok(Some(step))
+    }
+
+    /// The mean Σ min(p, q) over the rows of `batch`: how likely the target accepts what the draft, as it is trained by
+    /// now, draws there. No weight changes.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn overlap(&mut self, batch: &Batch) -> Result<f64> {
+        batch.check(self.model.config().vocab(), false)?;
+        self.run(batch, Then::Score)
     }
 
     /// The loss of `batch`, and the gradient of each weight by it, without a change, in the order and the rows of
@@ -201,7 +241,7 @@ impl Trainer {
             sequences: batch.sequences(),
             len: batch.len,
             // Few sizes, so that few plans are made.
-            rows: batch.rows.len().next_multiple_of(8),
+            rows: batch.rows.len().next_power_of_two().max(8),
         };
         if !self.plans.contains_key(&(shape, then)) {
             let graph = self.graph(shape, then)?;
@@ -226,7 +266,8 @@ impl Trainer {
         self.store.write(&name("tokens"), 0, &batch.tokens)?;
         self.store.write(&name("rows"), 0, &rows)?;
         self.store.write(&name("marks"), 0, &marks)?;
-        if self.settings.loss == Loss::CrossEntropy {
+        let hard = self.settings.loss == Loss::CrossEntropy && then != Then::Score;
+        if hard {
             let likeliest = || batch.probs.chunks(vocab).map(likeliest).collect();
             let labels: Vec<u32> = batch.labels.clone().unwrap_or_else(likeliest);
             self.store.write(&name("labels"), 0, &labels)?;
@@ -238,6 +279,7 @@ impl Trainer {
         let sum: f64 = out[0].to_f32().into_iter().map(f64::from).sum();
         // The kernel's is minus the share that is accepted.
         Ok(match self.settings.loss {
+            _ if then == Then::Score => -sum,
             Loss::Tv => 1.0 + sum,
             _ => sum,
         })
@@ -252,7 +294,7 @@ impl Trainer {
         // Of the last layer's rows only those that are taught need logits.
         let hidden = llama.train(tokens, shape.len);
         let logits = llama.train_logits(hidden.rows_of(words("rows", shape.rows)));
-        let hard = s.loss == Loss::CrossEntropy;
+        let hard = s.loss == Loss::CrossEntropy && then != Then::Score;
         let marks = words("marks", shape.rows);
         let taught = Taught {
             rows: marks,
@@ -265,6 +307,11 @@ impl Trainer {
                 false => marks,
             },
         };
+        if then == Then::Score {
+            let [score, _] = logits.distill(&taught, Loss::Tv, s.temperature);
+            g.output("score", score);
+            return g.finish();
+        }
         let [loss, dlogits] = logits.distill(&taught, s.loss, s.temperature);
         let weights = llama.weights();
         let values: Vec<Value> = weights.iter().map(|w| trained(&g, w)).collect();
@@ -278,7 +325,7 @@ impl Trainer {
                 .collect()
         };
         let done = match then {
-            Then::Update => self.update(&g, &weights, &grads),
+            Then::Update | Then::Score => self.update(&g, &weights, &grads),
             Then::Gather(of) => gather(1.0 / of as f32),
             Then::Keep => (weights.iter().zip(&grads))
                 .map(|(w, grad)| {

@@ -257,7 +257,10 @@ impl<'s> Generation<'s> {
             watching.keep(round.slots, known, outcome.accepted, tokens.len());
             if round.drafted {
                 let tested = round.proposals.min(outcome.accepted + 1);
-                let sum: f32 = outcome.overlaps[..tested].iter().sum();
+                let sum: f32 = outcome.overlaps[..tested]
+                    .iter()
+                    .filter(|s| s.is_finite())
+                    .sum();
                 self.stats.tested += tested;
                 self.stats.overlaps += f64::from(sum);
             }

@@ -12,7 +12,9 @@ use crate::models::language::{Cached, Config, SLACK};
 use crate::models::llama::Llama;
 use crate::plan::{Options, Plan};
 use crate::shader::Caps;
-use std::sync::Arc;
+use crate::tensor::Tensor;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The memory of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct Language {
     /// `None` where weights are noise.
     files: Option<Arc<LanguageFiles>>,
     options: Options,
+    /// Tensors that came in the place of the checkpoint's.
+    replaced: RwLock<HashMap<String, Arc<Vec<f32>>>>,
     /// Constants on the device, shared by all sequences and plans.
     store: Store,
 }
@@ -103,6 +107,7 @@ impl Language {
             layers,
             files,
             options: options.clone(),
+            replaced: RwLock::default(),
             store: Store::new(device),
         }
     }
@@ -250,11 +255,57 @@ impl Language {
         Executable::load_in(store, plan, &read).map(Arc::new)
     }
 
-    /// A tensor of its checkpoint.
+    /// The same model with weights of its own: what comes in the place of one's is not the other's.
+    ///
+    /// # Errors
+    /// As [`Language::open`].
+    pub fn fork(&self) -> Result<Self> {
+        match &self.files {
+            Some(files) => Self::open(&self.device, files.clone(), &self.options),
+            None => Ok(Self::of_noise(
+                &self.device,
+                self.config.clone(),
+                &self.options,
+            )),
+        }
+    }
+
+    /// Puts `tensors`, by their published names, in the place of the checkpoint's for all that runs later, in every
+    /// session of this model. Rounds that were submitted run on what was there before.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] where a number is not finite; nothing is changed then.
+    pub fn replace(&self, tensors: &[(String, Tensor)]) -> Result<()> {
+        let new = (tensors.iter()).map(|(n, t)| (n.clone(), Arc::new(t.to_f32())));
+        let old = {
+            let mut replaced = self
+                .replaced
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            let old = replaced.clone();
+            replaced.extend(new);
+            old
+        };
+        let done = (self.store).rewrite_constants(&|source| self.values(source));
+        if done.is_err() {
+            *self
+                .replaced
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = old;
+        }
+        done
+    }
+
+    /// A tensor of its checkpoint, or what came in its place.
     ///
     /// # Errors
     /// What reading the file returns.
     pub fn values(&self, source: &Source) -> Result<Vec<f32>> {
+        let replaced = self.replaced.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(values) = replaced.get(&source.name) {
+            return Ok(values.to_vec());
+        }
+        drop(replaced);
         match &self.files {
             None => noise_weights(source),
             Some(files) => {

@@ -88,6 +88,11 @@ impl Session {
         (self.watching.as_mut()).map_or_else(Vec::new, |w| std::mem::take(&mut w.kept))
     }
 
+    /// Has the draft's keys and values computed again at the next request, as its weights are others.
+    pub fn renew_draft(&mut self) {
+        self.drafted = 0;
+    }
+
     /// Gives back rows of [`Session::take_kept`].
     pub fn release(&mut self, slots: impl IntoIterator<Item = u32>) {
         if let Some(watching) = &mut self.watching {

@@ -38,6 +38,8 @@ pub struct Schooling {
     /// Times that each lesson is taken, and lessons of a step.
     pub epochs: usize,
     pub batch: usize,
+    /// Steps, at most.
+    pub steps: usize,
     /// A multiple to which the rows of a step are cut, so that few plans are made.
     pub rows: usize,
     pub seed: u64,
@@ -69,7 +71,7 @@ pub fn distilled(
         })
         .collect();
     let batch = how.batch.min(n);
-    for step in 0..order.len().div_ceil(batch) {
+    for step in 0..order.len().div_ceil(batch).min(how.steps) {
         // The last one is filled up with the first lessons.
         let which = (0..batch).map(|i| order[(step * batch + i) % order.len()]);
         let mut lesson = lessons.batch(which, true)?;

@@ -184,6 +184,7 @@ impl Experiment {
             settings: self.settings.training.clone(),
             epochs: self.settings.epochs,
             batch: self.settings.batch,
+            steps: usize::MAX,
             rows: self.settings.max_new.next_multiple_of(8),
             seed,
         }
@@ -221,6 +222,7 @@ impl Experiment {
         let batch = self.settings.batch.min(lessons.sequences());
         let schooling = Schooling {
             epochs: (steps * batch).div_ceil(lessons.sequences()),
+            steps,
             rows: 256,
             ..self.schooling(seed)
         };

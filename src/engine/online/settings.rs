@@ -1,0 +1,111 @@
+//! How a draft learns while it serves.
+
+use crate::engine::distill::Loss;
+use crate::error::{Error, Result};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Of which tokens the target's distributions are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Positions {
+    /// Those that the target put in the place of a rejected proposal, or after the last accepted one.
+    #[default]
+    Errors,
+    /// Accepted proposals, too.
+    All,
+}
+
+/// How a draft learns while it serves.
+#[derive(Clone, Debug)]
+pub struct OnlineSettings {
+    /// Requests after which an update is due, I of the paper's Algorithm 1.
+    pub interval: usize,
+    /// Distributions after which one is due, whatever the interval.
+    pub max_rows: usize,
+    /// The age of the oldest distribution at which one is due.
+    pub max_age: Duration,
+    /// Bytes of distributions that are buffered on the device; bounds `max_rows`.
+    pub max_bytes: u64,
+    pub positions: Positions,
+    pub loss: Loss,
+    pub lr: f32,
+    /// Steps of an update, each over the whole buffer.
+    pub steps: usize,
+    /// Sequences of a slice, at most.
+    pub sequences: usize,
+    /// Tokens of context that a distribution is learned in, at most.
+    pub context: usize,
+    /// Milliseconds that a slice of an update should take at most; slices have fewer sequences where one took longer,
+    /// and one at least.
+    pub slice_ms: f64,
+    /// The share of the time of serving that updates may take. With 0 all is left to [`super::Online::idle`].
+    pub share: f64,
+    /// An update that lowers Σ min(p, q) on held-out rows by more is rolled back.
+    pub tolerance: f64,
+    /// Compute the draft's keys and values again with new weights, from the next request on. Without, those of tokens
+    /// that are there stay as they are: proposals may be a little worse until the text is another, the output's law
+    /// is the target's either way.
+    pub rebuild: bool,
+    /// The folder of the draft: read at the start where it has one, written after each update that stands.
+    pub save: Option<PathBuf>,
+}
+
+impl Default for OnlineSettings {
+    fn default() -> Self {
+        Self {
+            interval: 8,
+            max_rows: 2048,
+            max_age: Duration::from_secs(600),
+            max_bytes: 256 << 20,
+            positions: Positions::default(),
+            loss: Loss::ForwardKl,
+            lr: 1e-3,
+            steps: 4,
+            sequences: 4,
+            context: 256,
+            slice_ms: 10.0,
+            share: 0.05,
+            tolerance: 0.005,
+            rebuild: false,
+            save: None,
+        }
+    }
+}
+
+impl OnlineSettings {
+    /// # Errors
+    /// [`Error::Usage`] where a number cannot be.
+    pub fn check(&self) -> Result<()> {
+        for (what, value) in [
+            ("the interval", self.interval),
+            ("the number of rows", self.max_rows),
+            ("the steps of an update", self.steps),
+            ("the sequences of a slice", self.sequences),
+            ("the context", self.context),
+        ] {
+            if value == 0 {
+                return Err(Error::Usage(format!("{what} is 0; expected at least 1")));
+            }
+        }
+        if !(0.0..=1.0).contains(&self.share) {
+            return Err(Error::Usage(format!(
+                "the share of time is {}; expected 0 to 1",
+                self.share
+            )));
+        }
+        if !(self.slice_ms > 0.0) {
+            return Err(Error::Usage(format!(
+                "a slice of {} ms; expected more than 0",
+                self.slice_ms
+            )));
+        }
+        Ok(())
+    }
+
+    /// Rows that are buffered at most, for a vocabulary of `vocab`.
+    pub(super) fn rows(&self, vocab: usize) -> usize {
+        let row = 4 * vocab.max(1) as u64;
+        let fit = usize::try_from(self.max_bytes / row).unwrap_or(usize::MAX);
+        self.max_rows.min(fit).max(1)
+    }
+}
