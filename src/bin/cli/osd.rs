@@ -7,6 +7,7 @@ use super::{Outcome, osd_figures, output};
 use cascadia::device::Device;
 use cascadia::engine::distill::Settings as Training;
 use cascadia::engine::language::{DraftLen, KMAX, Language, Sampling, embedded};
+use cascadia::engine::online::{OnlineSettings, Positions};
 use cascadia::engine::osd::scores::window;
 use cascadia::engine::osd::{
     Domain, Draws, Experiment, Item, Kind, Measure, Run, Settings, Stream, criteria,
@@ -72,9 +73,21 @@ pub struct Args {
         allow_negative_numbers = true
     )]
     lr: f32,
+    /// Which of the target's distributions the online arms learn from: those of corrected tokens, or of accepted ones too
+    #[arg(long, default_value = "errors")]
+    positions: Taught,
+    /// Steps of an update
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    update_steps: usize,
     /// Little of everything, for a software adapter
     #[arg(long)]
     quick: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Taught {
+    Errors,
+    All,
 }
 
 /// More of anything than an experiment has.
@@ -147,11 +160,22 @@ impl Args {
             ..Training::default()
         };
         training.check()?;
+        let online = OnlineSettings {
+            lr: self.lr,
+            positions: match self.positions {
+                Taught::Errors => Positions::Errors,
+                Taught::All => Positions::All,
+            },
+            steps: self.update_steps,
+            ..OnlineSettings::default()
+        };
+        online.check()?;
         Ok(Settings {
             max_new: size.max_new,
             temperature: self.temperature,
             draft_len: self.draft_len,
             training,
+            online,
             epochs: 2,
             batch: 8,
         })

@@ -89,6 +89,7 @@ impl Report {
             "temperature": settings.temperature,
             "draft_len": format!("{:?}", settings.draft_len),
             "training": format!("{:?}", settings.training),
+            "online": format!("{:?}", settings.online),
             "epochs": settings.epochs,
             "batch": settings.batch,
             "measure": measure.name(),
@@ -133,6 +134,10 @@ fn figures_of(run: &Run) -> Value {
         "seconds": seconds,
         "update_seconds": updates,
         "update_share": updates / seconds.max(1e-9),
+        "updates": run.updates.stand,
+        "updates_rolled_back": run.updates.rolled_back,
+        "steps_rejected": run.updates.rejected_steps,
+        "rows_learned": run.updates.rows,
         "answers_that_differ_from_plain": run.differing,
     })
 }

@@ -1,6 +1,7 @@
 //! Who serves the requests: the target alone, drafts that stay as they are, drafts that learn.
 
-use crate::engine::language::{Draft, Language, Request, Room, Session, Stats};
+use crate::engine::language::{Draft, Language, Request, Room, Session, Stats, Watch};
+use crate::engine::online::{Online, OnlineSettings};
 use crate::error::{Error, Result};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -72,6 +73,21 @@ pub trait Arm {
     /// # Errors
     /// As [`Session::generate`].
     fn serve(&mut self, prompt: &[u32], request: &Request) -> Result<Answer>;
+
+    /// What it learned so far.
+    fn updates(&self) -> Updates {
+        Updates::default()
+    }
+}
+
+/// Updates of a draft that learns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Updates {
+    pub stand: usize,
+    pub rolled_back: usize,
+    pub rejected_steps: usize,
+    /// Distributions that they took.
+    pub rows: usize,
 }
 
 /// A target with a draft that stays as it is, or with none.
@@ -81,8 +97,63 @@ impl Fixed {
     /// # Errors
     /// As [`Session::new`].
     pub fn new(target: &Arc<Language>, draft: Option<&Arc<Language>>, room: Room) -> Result<Self> {
+        let drafted = draft.is_some();
         let draft = draft.map_or(Draft::None, |d| Draft::Model(d.clone()));
-        Session::new(target, draft, room).map(Self)
+        let mut session = Session::new(target, draft, room)?;
+        if drafted {
+            session.watch(Watch {
+                rows: 0,
+                all: false,
+            })?;
+        }
+        Ok(Self(session))
+    }
+}
+
+/// A target whose draft learns while it serves. Updates that are due are made between requests, whole, so that which
+/// request is the first to have them does not depend on the device.
+pub struct Learning(Online);
+
+impl Learning {
+    /// # Errors
+    /// As [`Online::new`].
+    pub fn new(
+        target: &Arc<Language>,
+        draft: &Arc<Language>,
+        settings: OnlineSettings,
+        room: Room,
+    ) -> Result<Self> {
+        let settings = OnlineSettings {
+            share: 0.0,
+            ..settings
+        };
+        Online::new(target, draft, settings, room).map(Self)
+    }
+}
+
+impl Arm for Learning {
+    fn serve(&mut self, prompt: &[u32], request: &Request) -> Result<Answer> {
+        let before = self.0.figures().update_seconds;
+        let served = self.0.serve(prompt, request, &mut |_| {})?;
+        if self.0.pending() {
+            self.0.idle()?;
+        }
+        Ok(Answer {
+            tokens: served.tokens,
+            overlap: served.overlap,
+            stats: served.stats,
+            update_seconds: self.0.figures().update_seconds - before,
+        })
+    }
+
+    fn updates(&self) -> Updates {
+        let figures = self.0.figures();
+        Updates {
+            stand: figures.updates,
+            rolled_back: figures.rolled_back,
+            rejected_steps: figures.rejected,
+            rows: figures.rows,
+        }
     }
 }
 
@@ -93,10 +164,11 @@ impl Arm for Fixed {
         while let Some(new) = generation.next()? {
             tokens.extend(new);
         }
+        let stats = generation.stats().clone();
         Ok(Answer {
             tokens,
-            stats: generation.stats().clone(),
-            overlap: None,
+            overlap: stats.overlap(),
+            stats,
             update_seconds: 0.0,
         })
     }

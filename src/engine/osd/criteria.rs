@@ -245,6 +245,7 @@ mod tests {
             seed: 0,
             rows: (0..80).map(row).collect(),
             differing: Some(0),
+            updates: Default::default(),
         }
     }
 

@@ -1,12 +1,13 @@
 //! The experiment: every arm on every stream, by several seeds.
 
-use super::arms::{Arm, Fixed, Kind};
+use super::arms::{Arm, Fixed, Kind, Learning, Updates};
 use super::drafts::{self, Schooling};
 use super::scores::Row;
 use super::streams::Stream;
 use crate::engine::distill::{Settings as Training, Texts};
 use crate::engine::language::{DraftLen, Language, Request, Room, Sampling};
-use crate::error::{Error, Result};
+use crate::engine::online::OnlineSettings;
+use crate::error::Result;
 use std::sync::Arc;
 
 /// What is the same for all arms.
@@ -16,8 +17,9 @@ pub struct Settings {
     pub max_new: usize,
     pub temperature: f32,
     pub draft_len: DraftLen,
-    /// Of the arms that learn, beforehand or online.
+    /// Of the arms that learn beforehand, and online.
     pub training: Training,
+    pub online: OnlineSettings,
     /// Times that the arms which learn beforehand take each lesson, and lessons of a step.
     pub epochs: usize,
     pub batch: usize,
@@ -41,6 +43,7 @@ pub struct Run {
     pub rows: Vec<Row>,
     /// Answers that are not plain decoding's; `None` where tokens are drawn, or for plain decoding itself.
     pub differing: Option<usize>,
+    pub updates: Updates,
 }
 
 /// Serves `items`; their rows and answers.
@@ -129,13 +132,14 @@ impl Experiment {
                 .map(|i| self.request(seeds(i), draft_len))
                 .collect()
         };
-        let run = |arm, rows, differing| Run {
+        let run = |arm, rows, differing, updates| Run {
             name: name.into(),
             stream,
             arm,
             seed,
             rows,
             differing,
+            updates,
         };
         let (rows, answers) = serve(
             &mut Fixed::new(&self.target, None, room)?,
@@ -145,7 +149,7 @@ impl Experiment {
         )?;
         let mut out = Vec::new();
         if arms.contains(&Kind::Plain) {
-            out.push(run(Kind::Plain, rows, None));
+            out.push(run(Kind::Plain, rows, None, Updates::default()));
         }
         let greedy = self.settings.temperature == 0.0;
         let drafted = requests(self.settings.draft_len);
@@ -163,10 +167,11 @@ impl Experiment {
                     Box::new(Fixed::new(&self.target, Some(&made.draft), room)?)
                 }
                 Kind::Online8 | Kind::Online1 => {
-                    return Err(Error::Usage(format!(
-                        "the arm {} is not built",
-                        kind.name()
-                    )));
+                    let settings = OnlineSettings {
+                        interval: if kind == Kind::Online1 { 1 } else { 8 },
+                        ..self.settings.online.clone()
+                    };
+                    Box::new(Learning::new(&self.target, &self.draft, settings, room)?)
                 }
                 Kind::Plain | Kind::Static => {
                     Box::new(Fixed::new(&self.target, Some(&self.draft), room)?)
@@ -174,7 +179,8 @@ impl Experiment {
             };
             let (rows, own) = serve(&mut *arm, items, &drafted, &mut || progress(kind))?;
             let differing = own.iter().zip(&answers).filter(|(a, b)| a != b).count();
-            out.push(run(kind, rows, greedy.then_some(differing)));
+            let differing = greedy.then_some(differing);
+            out.push(run(kind, rows, differing, arm.updates()));
         }
         Ok(out)
     }
