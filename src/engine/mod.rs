@@ -9,6 +9,7 @@ mod feed;
 pub mod language;
 mod model;
 pub mod online;
+pub mod osd;
 pub mod profile;
 pub mod speculate;
 pub mod support;

@@ -13,6 +13,9 @@ mod generate;
 mod language;
 mod lessons;
 mod logits;
+mod osd;
+mod osd_figures;
+mod osd_report;
 mod output;
 mod page;
 mod perplexity;
@@ -51,6 +54,8 @@ enum Command {
     Perplexity(perplexity::Args),
     /// Have a draft learn from a target
     Distill(distill::Args),
+    /// Measure what a draft gains by learning online: the paper's experiment, its tables and figures
+    Osd(osd::Args),
     /// Measure top-1 and top-5 on a folder of class folders
     Evaluate(evaluate::Args),
     /// Print how a model is computed; reads no weights
@@ -85,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Chat(args) => chat::run(common, args),
         Command::Perplexity(args) => perplexity::run(common, args),
         Command::Distill(args) => distill::run(common, args),
+        Command::Osd(args) => osd::run(common, args),
         Command::Evaluate(args) => evaluate::run(common, args),
         Command::Plan(args) => plan::run(common, args),
         Command::Profile(args) => profile::run(common, args),

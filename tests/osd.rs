@@ -1,0 +1,172 @@
+//! `cascadia osd`: a tiny experiment, its files and their columns.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at a surprise
+
+mod common;
+
+use cascadia::tensor::Tensor;
+use common::{Bench, with};
+use std::path::{Path, PathBuf};
+
+/// A Llama of noise with the built-in tokenizer.
+fn model(bench: &Bench, name: &str, width: usize) -> PathBuf {
+    let (heads, inner, vocab) = (width / 16, 2 * width, 2048);
+    let config = serde_json::json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": vocab, "hidden_size": width,
+        "intermediate_size": inner, "num_hidden_layers": 1, "num_attention_heads": heads, "num_key_value_heads": heads,
+        "head_dim": 16, "hidden_act": "silu", "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0, "tie_word_embeddings": true, "bos_token_id": 0, "eos_token_id": 1
+    });
+    bench.file(
+        &format!("{name}/config.json"),
+        config.to_string().as_bytes(),
+    );
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/language/draft");
+        bench.file(
+            &format!("{name}/{file}"),
+            &std::fs::read(own.join(file)).unwrap(),
+        );
+    }
+    let tensor = |shape: &[usize], salt: usize| {
+        let n: usize = shape.iter().product();
+        let noise = |i: usize| ((i * 2_654_435 + salt * 97) % 1009) as f32 / 1009.0 - 0.5;
+        let values: Vec<f32> = match shape.len() {
+            1 => vec![1.0; n],
+            _ => (0..n).map(|i| 0.4 * noise(i)).collect(),
+        };
+        Tensor::from_f32(shape, &values).unwrap()
+    };
+    let layer = "model.layers.0.";
+    let mut tensors = vec![
+        (
+            "model.embed_tokens.weight".into(),
+            tensor(&[vocab, width], 1),
+        ),
+        ("model.norm.weight".into(), tensor(&[width], 2)),
+    ];
+    for (i, (name, shape)) in [
+        ("input_layernorm", vec![width]),
+        ("post_attention_layernorm", vec![width]),
+        ("self_attn.q_proj", vec![width, width]),
+        ("self_attn.k_proj", vec![width, width]),
+        ("self_attn.v_proj", vec![width, width]),
+        ("self_attn.o_proj", vec![width, width]),
+        ("mlp.gate_proj", vec![inner, width]),
+        ("mlp.up_proj", vec![inner, width]),
+        ("mlp.down_proj", vec![width, inner]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        tensors.push((format!("{layer}{name}.weight"), tensor(&shape, 3 + i)));
+    }
+    bench.tensors(&format!("{name}/model.safetensors"), &tensors);
+    bench.path(name)
+}
+
+#[test]
+fn a_tiny_experiment_leaves_its_tables_and_figures() {
+    let bench = Bench::new();
+    let (target, draft) = (model(&bench, "target", 32), model(&bench, "draft", 16));
+    let out = bench.path("results");
+    let mut args = with(
+        "osd --quick --requests 8 --max-new 4 --draft-len 2 --temperature 0 --dtype f32 --stream math,interleaved \
+         --arm plain,static,static-10,online-8,online-1,offline",
+        &[],
+    );
+    for (flag, path) in [
+        ("--target", &target),
+        ("--draft", &draft),
+        ("--output", &out),
+    ] {
+        args.extend([flag.into(), path.clone().into()]);
+    }
+    let ran = bench.works(&args);
+    let table: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(
+        table[0], "criterion (acceptance by overlap) | measured | holds",
+        "{ran:?}"
+    );
+    assert!(
+        table[1..].iter().all(|line| line.split(" | ").count() == 3),
+        "{ran:?}"
+    );
+    let answers = "every arm's answers are the target's own, token by token (temperature 0) | 0 answers differ | yes";
+    assert!(table.contains(&answers), "{ran:?}");
+    for stream in ["math", "interleaved"] {
+        for arm in [
+            "plain",
+            "static",
+            "static-10",
+            "online-8",
+            "online-1",
+            "offline",
+        ] {
+            let name = format!("{stream}.{arm}.seed0.csv");
+            let text = std::fs::read_to_string(out.join(&name)).unwrap();
+            let mut lines = text.lines();
+            let columns: Vec<&str> = lines.next().unwrap().split(',').collect();
+            assert_eq!(columns.len(), 14, "{name}");
+            let at = |of: &str| columns.iter().position(|c| *c == of).unwrap();
+            let rows: Vec<Vec<&str>> = lines.map(|l| l.split(',').collect()).collect();
+            assert_eq!(rows.len(), 8, "{name}");
+            for row in &rows {
+                assert_eq!(row.len(), 14, "{name}: {row:?}");
+                let drafted = arm != "plain";
+                assert_eq!(row[at("proposed")] != "0", drafted, "{name}: {row:?}");
+                assert_eq!(row[at("overlap")].is_empty(), !drafted, "{name}: {row:?}");
+            }
+            let updates: f64 = rows
+                .iter()
+                .map(|r| r[at("update_seconds")].parse::<f64>().unwrap())
+                .sum();
+            assert_eq!(
+                updates > 0.0,
+                arm.starts_with("online"),
+                "{name}: {updates} s"
+            );
+        }
+    }
+    let text = std::fs::read_to_string(out.join("summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(summary["measure"], "overlap");
+    assert_eq!(summary["runs"].as_array().unwrap().len(), 12);
+    assert_eq!(
+        summary["criteria"].as_array().unwrap().len(),
+        table.len() - 1
+    );
+    assert_eq!(
+        summary["figures"],
+        serde_json::json!(["figure3.svg", "figure9.svg"])
+    );
+    for figure in ["figure3.svg", "figure9.svg"] {
+        let text = std::fs::read_to_string(out.join(figure)).unwrap();
+        assert!(
+            text.starts_with("<svg") && text.contains("online-8"),
+            "{figure}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_measured_is_said_in_a_line() {
+    let bench = Bench::new();
+    let out = bench.path("results");
+    bench.file("empty/none.md", b"");
+    bench.file("short/one.txt", b"a single line\n");
+    let fails = |words: &str, path: &[&Path], said: &[&str]| {
+        let mut args = with(&format!("osd {words}"), path);
+        args.extend(["--output".into(), out.clone().into()]);
+        bench.fails(&args, said);
+    };
+    fails("--stream finance", &[], &["finance", "stationary, rust"]);
+    fails("--arm medusa", &[], &["medusa", "static-10"]);
+    fails("--requests 1", &[], &["--requests 1", "4"]);
+    fails("--draft-len off", &[], &["--draft-len off"]);
+    fails("--lr NaN", &[], &["learning rate", "NaN"]);
+    fails("--temperature -1", &[], &["temperature"]);
+    fails("--data", &[&bench.path("empty")], &["no .txt"]);
+    fails("--data", &[&bench.path("short")], &["one.txt", "two lines"]);
+    assert!(!out.exists());
+}
