@@ -38,7 +38,7 @@ fn online(pair: &Pair, settings: OnlineSettings) -> Online {
 }
 
 fn first() -> Device {
-    devices().into_iter().next().expect("a device")
+    devices().next().expect("a device")
 }
 
 fn alone(pair: &Pair) -> Session {

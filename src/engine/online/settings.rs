@@ -93,7 +93,7 @@ impl OnlineSettings {
                 self.share
             )));
         }
-        if !(self.slice_ms > 0.0) {
+        if self.slice_ms.is_nan() || self.slice_ms <= 0.0 {
             return Err(Error::Usage(format!(
                 "a slice of {} ms; expected more than 0",
                 self.slice_ms
