@@ -99,7 +99,7 @@ fn main(
     //!unroll
     for (var j = 0u; j < DOWN; j += 1u) {
       let row = from_row + j;
-      let seen = sees(row0 + row);
+      let seen = sees(min(row0 + row, params.m - 1u));
       let s = biased(dots[j], head, row0 + row, key);
       scores[(row * BK + lid % BK) / 4u][lid % 4u] = select(LOWEST, s, key >= seen.x && key < seen.y);
     }
@@ -109,7 +109,7 @@ fn main(
       let s = scores[r * (BK / 4u) + j];
       most = max(most, max(max(s.x, s.y), max(s.z, s.w)));
     }
-    let seen = sees(row0 + r);
+    let seen = sees(min(row0 + r, params.m - 1u));  // a row that is not there sees nothing unwritten
     for (var j = lane; j < BK; j += LANES) {
       let at = r * BK + j;
       let e = exp(scores[at / 4u][at % 4u] - most);
