@@ -20,6 +20,8 @@ mod plan_language;
 mod profile;
 mod run;
 mod table;
+mod train;
+mod training;
 
 use cascadia::Error;
 use clap::{Parser, Subcommand};
@@ -50,6 +52,8 @@ enum Command {
     Perplexity(perplexity::Args),
     /// Have a draft learn from a target
     Distill(distill::Args),
+    /// Train a model from scratch on text
+    Train(train::Args),
     /// Measure top-1 and top-5 on a folder of class folders
     Evaluate(evaluate::Args),
     /// Print how a model is computed; reads no weights
@@ -84,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Chat(args) => chat::run(common, args),
         Command::Perplexity(args) => perplexity::run(common, args),
         Command::Distill(args) => distill::run(common, args),
+        Command::Train(args) => train::run(common, args),
         Command::Evaluate(args) => evaluate::run(common, args),
         Command::Plan(args) => plan::run(common, args),
         Command::Profile(args) => profile::run(common, args),
