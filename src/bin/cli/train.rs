@@ -1,7 +1,7 @@
 //! `cascadia train`: a model that begins with drawn weights and learns to foresee texts.
 
 use super::Outcome;
-use super::common::Common;
+use super::common::{Common, Float};
 use super::lessons::{ends, objects};
 use super::training::{Course, Training};
 use cascadia::engine::distill::{Loss, Texts, Trainer, fresh};
@@ -37,6 +37,11 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     let (training, data) = (&args.training, args.data.as_path());
     let settings = training.settings(Loss::CrossEntropy);
     training.check(&settings)?;
+    if matches!(common.dtype, Some(Float::F16)) {
+        return Err(Error::Usage(
+            "training is in f32; leave `--dtype f16` out".into(),
+        ));
+    }
     let files = match (&args.init, &args.config, &args.tokenizer) {
         (Some(folder), ..) => LanguageFiles::open(folder)?,
         (None, Some(config), Some(folder)) => fresh(config, folder, training.seed)?,

@@ -19,7 +19,7 @@ pub struct Training {
     /// The folder of the trained model
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
-    /// Sequences of a step; 8, or as many as are recorded if those are fewer
+    /// Sequences of a step; 8, or as many as there are if those are fewer
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Batches whose gradients make one step
