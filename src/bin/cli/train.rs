@@ -120,3 +120,38 @@ fn stream(data: &Path, tokenizer: &Tokenizer, config: &Config) -> Result<Vec<u32
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{begin, stream};
+    use cascadia::engine::language::embedded;
+    use cascadia::models::language::Config;
+    use cascadia::{Error, Result};
+
+    #[test]
+    fn the_end_token_stands_between_texts() -> Result<()> {
+        let [files, _] = embedded()?;
+        let (config, tokenizer) = (Config::of(&files)?, files.tokenizer()?);
+        let tokenizer = tokenizer.ok_or_else(|| Error::Usage("a tokenizer".into()))?;
+        let folder = std::env::temp_dir().join(format!("cascadia-texts-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        for (name, text) in [
+            ("a.jsonl", "{\"text\": \"let\"}\n\n{\"text\": \"fn\"}"),
+            ("b.txt", ""),
+            ("c.txt", "use"),
+        ] {
+            let path = folder.join(name);
+            std::fs::write(&path, text).map_err(Error::io(&path))?;
+        }
+        let found = stream(&folder, &tokenizer, &config);
+        std::fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
+        let mut expected = Vec::new();
+        for text in ["let", "fn", "use"] {
+            expected.extend(tokenizer.encode(text, false)?);
+            expected.extend(tokenizer.id("</s>"));
+        }
+        assert_eq!(found?, expected);
+        assert_eq!(begin(&tokenizer, &config), tokenizer.id("<s>"));
+        Ok(())
+    }
+}
