@@ -32,6 +32,8 @@ pub struct LanguageFiles {
     pub weights: Weights,
     /// In memory: tokenizer.json and tokenizer_config.json.
     parts: Option<(Vec<u8>, Value)>,
+    /// The folder of the tokenizer, where that is not the weights'.
+    beside: Option<PathBuf>,
 }
 
 /// A model in memory, such as one that a program carries.
@@ -92,6 +94,7 @@ impl LanguageFiles {
             generation,
             weights,
             parts: None,
+            beside: None,
         })
     }
 
@@ -118,6 +121,7 @@ impl LanguageFiles {
                 generation: Generation::default(),
                 weights: Weights::Safetensors(Shards::single(weights)),
                 parts: None,
+                beside: None,
             }
         };
         if !config.is_null() {
@@ -125,6 +129,29 @@ impl LanguageFiles {
         }
         files.parts = (parts.tokenizer).map(|t| (t.as_bytes().to_vec(), tokenizer_config));
         Ok(files)
+    }
+
+    /// A model with the configuration in the file `config`, the tokenizer of the folder `tokenizer`, and the safetensors
+    /// file in memory that `weights` makes of the configuration.
+    ///
+    /// # Errors
+    /// As [`LanguageFiles::open`], and those of `weights`.
+    pub fn made(
+        config: &Path,
+        tokenizer: &Path,
+        weights: impl FnOnce(&Value) -> Result<Vec<u8>>,
+    ) -> Result<Self> {
+        let value = json::read(config)?;
+        let weights = Checkpoint::from_bytes(config, weights(&value)?)?;
+        Ok(Self {
+            path: config.to_path_buf(),
+            config_path: config.to_path_buf(),
+            config: value,
+            generation: Generation::default(),
+            weights: Weights::Safetensors(Shards::single(weights)),
+            parts: None,
+            beside: Some(tokenizer.to_path_buf()),
+        })
     }
 
     /// What stands beside the weights in such a model's folder: config.json and, where there are some, the files of the
@@ -153,13 +180,18 @@ impl LanguageFiles {
         }
         let file = match &self.weights {
             Weights::Gguf(file) => file,
-            Weights::Safetensors(_) if !self.path.is_dir() => {
+            Weights::Safetensors(_) if self.beside.is_none() && !self.path.is_dir() => {
                 return Ok(vec![(CONFIG, own(&self.config))]);
             }
             Weights::Safetensors(_) => {
                 let mut out = Vec::new();
                 for name in OTHERS {
-                    let path = self.path.join(name);
+                    let path = match (name, &self.beside) {
+                        (CONFIG, _) => self.config_path.clone(),
+                        // What it says is of the tokenizer's model, not of this one.
+                        (GENERATION, Some(_)) => continue,
+                        (_, folder) => folder.as_ref().unwrap_or(&self.path).join(name),
+                    };
                     if path.exists() {
                         out.push((name, std::fs::read(&path).map_err(Error::io(&path))?));
                     }
@@ -185,6 +217,7 @@ impl LanguageFiles {
             },
             weights: Weights::Gguf(Box::new(file)),
             parts: None,
+            beside: None,
         })
     }
 
@@ -207,9 +240,10 @@ impl LanguageFiles {
             return Tokenizer::new(&self.path.join(TOKENIZER), json, config.clone(), None)
                 .map(Some);
         }
-        let folder = match &self.weights {
-            Weights::Safetensors(_) => self.path.as_path(),
-            Weights::Gguf(_) => self.path.parent().unwrap_or(Path::new("")),
+        let folder = match (&self.beside, &self.weights) {
+            (Some(folder), _) => folder,
+            (None, Weights::Safetensors(_)) => self.path.as_path(),
+            (None, Weights::Gguf(_)) => self.path.parent().unwrap_or(Path::new("")),
         };
         let path = folder.join(TOKENIZER);
         if path.exists() {

@@ -1,12 +1,13 @@
 //! What `distill` learns from, by the kind of its file.
 
 use super::distill::{Args, Source};
-use cascadia::engine::distill::{Author, Batch, Recorded, Texts, Trainer};
+use cascadia::engine::distill::{Author, Batch, Recorded, Texts, Trainer, mixed};
 use cascadia::engine::language::Language;
 use cascadia::io::text::Tokenizer;
 use cascadia::io::{LanguageFiles, utf8};
 use cascadia::plan::Options;
 use cascadia::{Error, Result};
+use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ impl Lessons {
         target: Option<LanguageFiles>,
     ) -> Result<Self> {
         let path = &args.data;
-        let ending = |end: &str| path.extension().is_some_and(|e| e == end);
+        let ending = |end: &str| ends(path, end);
         let vocab = draft.config().vocab();
         if ending("safetensors") {
             if args.source != Source::Teacher {
@@ -63,7 +64,7 @@ impl Lessons {
             )));
         }
         let target = Arc::new(target);
-        let mut texts = Texts::new(&target, args.length, args.temperature)?;
+        let mut texts = Texts::new(&target, args.training.length, args.temperature)?;
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
         let text = utf8(&path.display().to_string(), bytes)?;
         match ending("jsonl") || ending("json") {
@@ -117,7 +118,7 @@ impl Student {
     pub fn turn(&mut self, args: &Args, trainer: &Trainer) -> Result<Option<(&mut Author, u64)>> {
         const FRESH: u64 = 8;
         let step = trainer.steps();
-        let seed = mixed(args.seed ^ mixed(step));
+        let seed = mixed(args.training.seed ^ mixed(step));
         let its = match args.source {
             Source::Teacher => false,
             Source::Student => true,
@@ -128,11 +129,28 @@ impl Student {
         }
         if self.author.is_none() || step.is_multiple_of(FRESH) {
             let draft = trainer.student()?;
-            let author = Author::new(&draft, args.length, args.temperature, args.max_new)?;
+            let author = Author::new(&draft, args.training.length, args.temperature, args.max_new)?;
             self.author = Some(author);
         }
         Ok(self.author.as_mut().map(|author| (author, seed)))
     }
+}
+
+/// Whether the name of `path` ends in .`end`.
+pub fn ends(path: &Path, end: &str) -> bool {
+    path.extension().is_some_and(|e| e == end)
+}
+
+/// What the lines of a .jsonl file say, but for empty ones.
+pub fn objects(path: &Path, text: &str) -> Result<Vec<Value>> {
+    let used = |line: &&str| !line.trim().is_empty();
+    (text.lines().filter(used).enumerate())
+        .map(|(i, line)| {
+            serde_json::from_str(line).map_err(|e| {
+                Error::file(path, format!("text {}: expected a JSON object: {e}", i + 1))
+            })
+        })
+        .collect()
 }
 
 /// One object a line.
@@ -149,16 +167,12 @@ fn lines(
         Source::Student => None,
         _ => Some(Author::new(
             target,
-            args.length,
+            args.training.length,
             args.temperature,
             args.max_new,
         )?),
     };
-    let used = |line: &&str| !line.trim().is_empty();
-    for (i, line) in text.lines().filter(used).enumerate() {
-        let fault = |what: String| Error::file(path, format!("text {}: {what}", i + 1));
-        let object: serde_json::Value = serde_json::from_str(line)
-            .map_err(|e| fault(format!("expected a JSON object: {e}")))?;
+    for (i, object) in objects(path, text)?.into_iter().enumerate() {
         let field = |name: &str| object.get(name).and_then(|v| v.as_str());
         match (field("text"), field("prompt"), field("answer")) {
             (Some(text), None, None) => texts.push_text(&tokenizer.encode(text, false)?),
@@ -168,19 +182,18 @@ fn lines(
             }
             (None, Some(prompt), None) => {
                 let prompt = tokenizer.prompt(prompt)?;
-                let seed = args.seed.wrapping_add(i as u64);
+                let seed = args.training.seed.wrapping_add(i as u64);
                 match &mut author {
                     Some(author) => {
-                        let answer = author.answer(&prompt, args.length, seed)?;
+                        let answer = author.answer(&prompt, args.training.length, seed)?;
                         texts.push_answered(&prompt, &answer);
                     }
                     None => texts.push_prompt(&prompt),
                 }
             }
             _ => {
-                return Err(fault(
-                    "expected `text`, or `prompt` and maybe `answer`".into(),
-                ));
+                let expected = "expected `text`, or `prompt` and maybe `answer`";
+                return Err(Error::file(path, format!("text {}: {expected}", i + 1)));
             }
         }
     }
@@ -231,14 +244,6 @@ impl Order {
         self.at += 1;
         self.round[place]
     }
-}
-
-/// Steele, Lea and Flood's finaliser ("Fast splittable pseudorandom number generators"): neighbours become unlike.
-fn mixed(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ mod plan_language;
 mod profile;
 mod run;
 mod table;
+mod train;
+mod training;
 
 use cascadia::Error;
 use clap::{Parser, Subcommand};
@@ -56,6 +58,8 @@ enum Command {
     Distill(distill::Args),
     /// Measure what a draft gains by learning online: the paper's experiment, its tables and figures
     Osd(osd::Args),
+    /// Train a model from scratch on text
+    Train(train::Args),
     /// Measure top-1 and top-5 on a folder of class folders
     Evaluate(evaluate::Args),
     /// Print how a model is computed; reads no weights
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Perplexity(args) => perplexity::run(common, args),
         Command::Distill(args) => distill::run(common, args),
         Command::Osd(args) => osd::run(common, args),
+        Command::Train(args) => train::run(common, args),
         Command::Evaluate(args) => evaluate::run(common, args),
         Command::Plan(args) => plan::run(common, args),
         Command::Profile(args) => profile::run(common, args),

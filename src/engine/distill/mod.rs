@@ -1,7 +1,9 @@
-//! Distillation: a draft learns from the target's distributions ("Online Speculative Decoding", arXiv 2310.07177).
+//! Training: a draft learns from the target's distributions ("Online Speculative Decoding", arXiv 2310.07177), or a
+//! model from texts alone.
 
 mod batch;
 mod export;
+mod fresh;
 mod plan;
 mod settings;
 mod texts;
@@ -9,6 +11,7 @@ mod trainer;
 
 pub use crate::kernels::loss::distill::Loss;
 pub use batch::{Batch, Recorded};
+pub use fresh::{fresh, mixed};
 pub use settings::{Optimizer, Schedule, Settings};
 pub use texts::{Author, Texts};
 pub use trainer::{Step, Trainer};

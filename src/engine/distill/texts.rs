@@ -1,4 +1,4 @@
-//! Texts that a draft learns from: the target's distributions after each of their tokens.
+//! Texts that a model learns from: their tokens, and a target's distributions after each of them.
 
 use super::batch::Batch;
 use crate::engine::language::{
@@ -15,9 +15,9 @@ struct Lesson {
     first: usize,
 }
 
-/// Texts, and the target that teaches them.
+/// Texts, and the target that teaches them where there is one.
 pub struct Texts {
-    scorer: Scorer,
+    scorer: Option<Scorer>,
     lessons: Vec<Lesson>,
     len: usize,
     temperature: f32,
@@ -30,23 +30,35 @@ impl Texts {
     /// # Errors
     /// [`Error::Usage`] where the target has an encoder, or `len` is less than 2 or more than it was made for.
     pub fn new(target: &Arc<Language>, len: usize, temperature: f32) -> Result<Self> {
-        if target.has_encoder() {
+        let mut texts = Self::untaught(target, len)?;
+        texts.scorer = Some(Scorer::new(target, len)?);
+        texts.temperature = temperature;
+        Ok(texts)
+    }
+
+    /// No texts yet, which `model` learns from without a target, in sequences of at most `len` tokens: of batches of
+    /// them, only those that are not soft.
+    ///
+    /// # Errors
+    /// As [`Texts::new`].
+    pub fn untaught(model: &Language, len: usize) -> Result<Self> {
+        if model.has_encoder() {
             return Err(Error::Usage(
-                "texts are taught by models that go on from a text; this target has an encoder"
+                "texts are taught by and to models that go on from a text; this one has an encoder"
                     .into(),
             ));
         }
-        let most = target.max_positions().unwrap_or(usize::MAX);
+        let most = model.max_positions().unwrap_or(usize::MAX);
         if len < 2 || len > most {
             return Err(Error::Usage(format!(
                 "sequences of {len} tokens cannot be taught; expected 2 to {most}"
             )));
         }
         Ok(Self {
-            scorer: Scorer::new(target, len)?,
+            scorer: None,
             lessons: Vec::new(),
             len,
-            temperature,
+            temperature: 1.0,
         })
     }
 
@@ -62,6 +74,34 @@ impl Texts {
             tokens: piece.to_vec(),
             first: 0,
         }));
+    }
+
+    /// A long text in windows, so that each token is taught: behind `begin` where there is such a token, else behind
+    /// the one before (the very first, then, is not). The last window is as long as the others where the text is:
+    /// it begins earlier.
+    pub fn push_stream(&mut self, tokens: &[u32], begin: Option<u32>) {
+        // Of the text in a window, and how far the next one is.
+        let (width, stride) = match begin {
+            Some(_) => (self.len - 1, self.len - 1),
+            None => (self.len, self.len - 1),
+        };
+        let last = tokens.len().saturating_sub(width);
+        let mut at = 0;
+        loop {
+            let start = at.min(last);
+            let text = &tokens[start..tokens.len().min(start + width)];
+            let window: Vec<u32> = begin.iter().chain(text).copied().collect();
+            if window.len() > 1 {
+                self.lessons.push(Lesson {
+                    tokens: window,
+                    first: 0,
+                });
+            }
+            if at >= last {
+                break;
+            }
+            at += stride;
+        }
     }
 
     /// A prompt, of which the answer alone is taught.
@@ -141,7 +181,12 @@ impl Texts {
                 labels.extend(&lesson.tokens[lesson.first + 1..]);
             }
             if soft {
-                let logits = self.scorer.logits(&lesson.tokens)?;
+                let Some(scorer) = &mut self.scorer else {
+                    return Err(Error::Usage(
+                        "no target teaches these texts: they have no distributions".into(),
+                    ));
+                };
+                let logits = scorer.logits(&lesson.tokens)?;
                 let vocab = logits.shape()[1];
                 let values = logits.to_f32();
                 for row in taught {
@@ -221,4 +266,35 @@ fn softmax(logits: &[f32], temperature: f32) -> Option<Vec<f32>> {
     let sum: f64 = e.iter().sum();
     let fine = sum.is_finite() && sum > 0.0;
     fine.then(|| e.into_iter().map(|v| (v / sum) as f32).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Texts;
+
+    fn windows(tokens: u32, begin: Option<u32>) -> Vec<Vec<u32>> {
+        let mut texts = Texts {
+            scorer: None,
+            lessons: Vec::new(),
+            len: 4,
+            temperature: 1.0,
+        };
+        let tokens: Vec<u32> = (1..=tokens).collect();
+        texts.push_stream(&tokens, begin);
+        texts.lessons.into_iter().map(|l| l.tokens).collect()
+    }
+
+    #[test]
+    fn windows_teach_every_token() {
+        let behind = [vec![0, 1, 2, 3], vec![0, 4, 5, 6]];
+        assert_eq!(windows(6, Some(0)), behind);
+        let more = [&behind[..], &[vec![0, 5, 6, 7]]].concat();
+        assert_eq!(windows(7, Some(0)), more);
+        assert_eq!(windows(2, Some(0)), [[0, 1, 2]]);
+        let one_behind = [[1, 2, 3, 4], [4, 5, 6, 7]];
+        assert_eq!(windows(7, None), one_behind);
+        assert_eq!(windows(6, None), [[1, 2, 3, 4], [3, 4, 5, 6]]);
+        assert!(windows(1, None).is_empty());
+        assert!(windows(0, Some(0)).is_empty());
+    }
 }

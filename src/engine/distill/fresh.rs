@@ -1,0 +1,98 @@
+//! Models that have learned nothing yet.
+
+use crate::error::{Error, Result};
+use crate::io::{LanguageFiles, serialize};
+use crate::models::language::Config;
+use crate::tensor::Tensor;
+use std::path::Path;
+
+/// The deviation of drawn weights where config.json says none (`initializer_range`), as in transformers.
+const DEVIATION: f64 = 0.02;
+
+/// A model as the file `config` (a config.json) describes it, with the tokenizer of the folder `tokenizer` and weights
+/// to begin a training with, as transformers draws a Llama's: matrices and the embedding are normal with the
+/// deviation that `initializer_range` says (0.02 without it), norms are one, biases zero. The same `seed` draws the
+/// same weights.
+///
+/// # Errors
+/// [`Error::File`] and [`Error::Io`] where the configuration is of no model that is built; [`Error::Usage`] where it is
+/// of one with an encoder, which cannot be trained.
+pub fn fresh(config: &Path, tokenizer: &Path, seed: u64) -> Result<LanguageFiles> {
+    LanguageFiles::made(config, tokenizer, |value| {
+        let Config::Decoder(sizes) = Config::parse(config, value)? else {
+            return Err(Error::Usage(format!(
+                "{}: training is built for Llama and models with its layers, not for one with an encoder",
+                config.display()
+            )));
+        };
+        let deviation = match value.get("initializer_range") {
+            None => DEVIATION,
+            Some(said) => (said.as_f64())
+                .filter(|v| *v > 0.0 && v.is_finite())
+                .ok_or_else(|| {
+                    let message = "`initializer_range` is no number above 0";
+                    Error::file(config, message)
+                })?,
+        };
+        let mut tensors = Vec::new();
+        for (i, (name, shape)) in sizes.tensors().into_iter().enumerate() {
+            let n = shape.iter().product();
+            let values = match shape.len() {
+                1 if name.ends_with(".bias") => vec![0.0; n],
+                1 => vec![1.0; n],
+                _ => normal(mixed(mixed(seed) ^ i as u64), n, deviation),
+            };
+            tensors.push((name, Tensor::from_f32(&shape, &values)?));
+        }
+        serialize(config, &tensors, None)
+    })
+}
+
+/// `n` values of a normal distribution around 0 (Box and Muller, 1958).
+fn normal(seed: u64, n: usize, deviation: f64) -> Vec<f32> {
+    // 53 bits, in the middle of their step: never 0, whose logarithm is none.
+    let uniform = |i: u64| ((mixed(seed ^ mixed(i)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+    let pairs = (0..n.div_ceil(2) as u64).flat_map(|i| {
+        let radius = deviation * (-2.0 * uniform(2 * i).ln()).sqrt();
+        let angle = std::f64::consts::TAU * uniform(2 * i + 1);
+        [radius * angle.cos(), radius * angle.sin()]
+    });
+    pairs.take(n).map(|v| v as f32).collect()
+}
+
+/// Steele, Lea and Flood's finaliser ("Fast splittable pseudorandom number generators"): neighbours become unlike.
+pub fn mixed(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normal;
+
+    #[test]
+    fn what_is_drawn_is_normal() {
+        let drawn = normal(7, 100_001, 0.02);
+        assert_eq!(drawn.len(), 100_001);
+        let mean = |f: &dyn Fn(f64) -> f64| {
+            drawn.iter().map(|&v| f(f64::from(v) / 0.02)).sum::<f64>() / drawn.len() as f64
+        };
+        // Moments, and the share within one deviation; each within five deviations of such a mean.
+        let expected: [(f64, f64, f64); 4] = [
+            (mean(&|v| v), 0.0, 0.016),
+            (mean(&|v| v * v), 1.0, 0.023),
+            (mean(&|v| v.powi(4)), 3.0, 0.16),
+            (mean(&|v| f64::from(u8::from(v.abs() < 1.0))), 0.6827, 0.008),
+        ];
+        for (found, expected, within) in expected {
+            assert!((found - expected).abs() < within, "{found} for {expected}");
+        }
+        // Neighbours have nothing to do with each other.
+        let pairs = drawn.windows(2).map(|w| f64::from(w[0]) * f64::from(w[1]));
+        assert!(pairs.sum::<f64>().abs() / 4e-4 / 1e5 < 0.016);
+        assert_eq!(drawn, normal(7, 100_001, 0.02));
+        assert_ne!(drawn, normal(8, 100_001, 0.02));
+    }
+}
