@@ -89,7 +89,7 @@ fn experiment(bench: &Bench, stream: &str, arms: &[&str], figure: &str) -> Strin
     let head = "criterion (acceptance by overlap) | measured | holds";
     assert_eq!(table[0], head, "{ran:?}");
     let whole = |line: &&str| line.split(" | ").count() == 3;
-    assert!(table[1..].iter().all(|line| whole(line)), "{ran:?}");
+    assert!(table[1..].iter().all(whole), "{ran:?}");
     for arm in arms {
         columns(&out, stream, arm);
     }
