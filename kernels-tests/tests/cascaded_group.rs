@@ -1,9 +1,10 @@
 //! Cascaded group attention without a GPU: its memory and its choices.
 
 use cascadia::kernels::attention::cascaded_group::{
-    Choice, KERNEL, Shape, choose, dispatch, fits, workgroup_bytes,
+    Binds, KERNEL, Shape, choose, dispatch, fits, workgroup_bytes,
 };
-use cascadia::shader::{Arg, Array, Caps, Case, CoopMatrix};
+use cascadia::kernels::attention::cascaded_group_matrix as matrix;
+use cascadia::shader::{Arg, Array, Caps, Case, CoopMatrix, Dispatch};
 use cascadia::tensor::DType;
 use kernels_tests::harness;
 
@@ -60,46 +61,36 @@ const STAGES: [[usize; 3]; 18] = [
     [4, 96, 4],
 ];
 
-fn bytes(shape: &Shape, choice: &Choice, elem: DType) -> u32 {
-    let binds = cascadia::kernels::attention::cascaded_group::Binds {
-        x: Arg(0),
-        w: Arg(1),
-        b: Arg(2),
-        y: Arg(3),
-    };
+/// Bytes of workgroup memory of a dispatch's module.
+fn bytes(dispatch: Dispatch) -> u32 {
     harness::workgroup_bytes(&Case {
         name: String::new(),
-        dispatch: dispatch(choice, elem, shape, binds, &Caps::default()),
+        dispatch,
         arrays: Vec::<Array>::new(),
     })
 }
 
 #[test]
 fn claimed_bytes_are_those_of_the_module() {
-    for [heads, d, side] in STAGES {
-        for batch in [1, 2048] {
-            let shape = shape(batch, side, heads, d, side.min(7));
-            for caps in [
-                nvidia(),
-                Caps {
-                    max_workgroup_bytes: 32 << 10,
-                    ..Caps::default()
-                },
-            ] {
-                let elem = if caps.f16 { DType::F16 } else { DType::F32 };
-                let Some(choice) = choose(&caps, elem, &shape) else {
-                    continue;
-                };
-                assert!(fits(&caps, elem, &shape, &choice));
-                let claimed = workgroup_bytes(&shape, &choice, elem);
-                assert_eq!(
-                    claimed,
-                    bytes(&shape, &choice, elem),
-                    "{shape:?} {choice:?}"
-                );
-                println!("batch {batch} {heads} heads of {d}, {side}: {choice:?} {claimed}");
-            }
-        }
+    let caps = Caps {
+        max_workgroup_bytes: 32 << 10,
+        ..Caps::default()
+    };
+    for ([heads, d, side], batch) in STAGES.into_iter().flat_map(|s| [(s, 1), (s, 2048)]) {
+        let shape = shape(batch, side, heads, d, side.min(7));
+        let Some(choice) = choose(&caps, DType::F32, &shape) else {
+            continue;
+        };
+        assert!(fits(&caps, DType::F32, &shape, &choice));
+        let binds = Binds {
+            x: Arg(0),
+            w: Arg(1),
+            b: Arg(2),
+            y: Arg(3),
+        };
+        let d = dispatch(&choice, DType::F32, &shape, binds, &caps);
+        let claimed = workgroup_bytes(&shape, &choice, DType::F32);
+        assert_eq!(claimed, bytes(d), "{shape:?} {choice:?}");
     }
     for case in (KERNEL.cases)() {
         assert!(
@@ -112,17 +103,19 @@ fn claimed_bytes_are_those_of_the_module() {
 
 #[test]
 fn every_stage_runs_on_matrix_units_in_48_kib() {
-    for [heads, d, side] in STAGES {
-        for batch in [1, 2048] {
-            let shape = shape(batch, side, heads, d, side.min(7));
-            let choice = choose(&nvidia(), DType::F16, &shape).expect("a choice");
-            assert_eq!(
-                (choice.matmul, choice.attention),
-                ("coop", "coop"),
-                "{shape:?}"
-            );
-            assert!(choice.project, "{shape:?}");
-        }
+    for ([heads, d, side], batch) in STAGES.into_iter().flat_map(|s| [(s, 1), (s, 2048)]) {
+        let shape = shape(batch, side, heads, d, side.min(7));
+        let choice = matrix::choose(&nvidia(), DType::F16, &shape).expect("a choice");
+        let binds = matrix::Binds {
+            x: Arg(0),
+            w: Arg(1),
+            b: Arg(2),
+            y: Arg(3),
+        };
+        let d = matrix::dispatch(&choice, &shape, binds, &nvidia());
+        let claimed = matrix::workgroup_bytes(&shape, &choice);
+        assert_eq!(claimed, bytes(d) as usize, "{shape:?} {choice:?}");
+        assert!(claimed <= 48 << 10, "{shape:?} {choice:?}");
     }
 }
 

@@ -12,9 +12,9 @@ const CHANNELS = 64u;    // a multiple of 16
 const HIDDEN = 128u;     // a multiple of 16
 const IN_H = 14u;        // the map
 const IN_W = 14u;
-const ROWS = 16u;        // tokens of a workgroup: a multiple of 4; of 16 with matrix units
+const ROWS = 16u;        // tokens of a workgroup: a multiple of 4
 const WG = 256u;         // invocations per workgroup
-const SLICES = 1u;       // of the hidden channels, each a multiple of 4; of 16 with matrix units
+const SLICES = 1u;       // of the hidden channels, each a multiple of 4
 const PARTS = 1u;        // of x
 // -----------------------------------------------------------------------
 
@@ -38,7 +38,6 @@ const SLICE4 = SLICE / 4u;
 const HIDDEN_STRIDE = SLICE4 + 2u;
 const HIDDEN_AT = ROWS * T_STRIDE;
 const AROUND = IN_W + 1u;                                     // tokens before and after that the taps reach
-// At least 16 bytes: what stands behind it is loaded as matrices, which must begin at a multiple of them.
 const SPAN4 = select(2u, (ROWS + 2u * AROUND) * C4, PARTS > 1u);
 
 var<workgroup> tile: array<elem4, ROWS * (T_STRIDE + HIDDEN_STRIDE)>;  // t [ROWS, CHANNELS], hidden [ROWS, SLICE]

@@ -22,7 +22,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read>       x:    array<elem4>;  // [m, CHANNELS]
 @group(0) @binding(1) var<storage, read>       taps: array<elem4>;  // [9 + 1, CHANNELS], the bias last
-@group(0) @binding(2) var<storage, read>       w:    array<elem4>;  // W1 [CHANNELS, HIDDEN], W2 [HIDDEN, CHANNELS]
+@group(0) @binding(2) var<storage, read>       w:    array<elem4>;  // W1 [CHANNELS, HIDDEN], W2 [HIDDEN, CHANNELS], in blocks of 16 x 16
 @group(0) @binding(3) var<storage, read>       bias: array<elem4>;  // b1 [HIDDEN], b2 [CHANNELS]
 @group(0) @binding(4) var<storage, read_write> y:    array<elem4>;  // [m, CHANNELS]
 
@@ -83,12 +83,12 @@ fn main(
     var c: array<coop_mat16x16<f32, C>, DOWN>;
     //!unroll
     for (var r = 0u; r < DOWN; r += 1u) { c[r] = coop_mat16x16<f32, C>(); }
-    var next_at = n4;
-    var next = coopLoadT<coop_mat16x16<f16, B>>(&w[next_at], HIDDEN4);
+    var next_at = n4 * 16u;
+    var next = coopLoad<coop_mat16x16<f16, B>>(&w[next_at], 4u);
     for (var k0 = 0u; k0 < CHANNELS; k0 += 16u) {
       let v = next;
-      next_at = min(k0 + 16u, CHANNELS - 16u) * HIDDEN4 + n4;   // on its way while this one is used
-      next = coopLoadT<coop_mat16x16<f16, B>>(&w[next_at], HIDDEN4);
+      next_at = min(k0 + 16u, CHANNELS - 16u) * HIDDEN4 + n4 * 16u;   // on its way while this one is used
+      next = coopLoad<coop_mat16x16<f16, B>>(&w[next_at], 4u);
       //!unroll
       for (var r = 0u; r < DOWN; r += 1u) {
         let at = r * 16u * T_STRIDE + k0 / 4u;
@@ -115,8 +115,8 @@ fn main(
       }
       //!unroll
       for (var j = 0u; j < ACROSS; j += 1u) {
-        let at = CHANNELS * HIDDEN4 + (chunk + k0) * C4 + (subgroup * ACROSS + j) * 4u;
-        let v = coopLoadT<coop_mat16x16<f16, B>>(&w[at], C4);
+        let at = CHANNELS * HIDDEN4 + (chunk + k0) * C4 + (subgroup * ACROSS + j) * 64u;
+        let v = coopLoad<coop_mat16x16<f16, B>>(&w[at], 4u);
         //!unroll
         for (var r = 0u; r < DOWN; r += 1u) {
           sum[j * DOWN + r] = coopMultiplyAdd(a[r], v, sum[j * DOWN + r]);

@@ -234,6 +234,18 @@ impl Lower<'_> {
         })
     }
 
+    /// Input `i` as [`Lower::pack_transposed`] has it, [depth, columns], in blocks of 16 × 16 for matrix units: block
+    /// after block along the columns, each with its columns one after the other. A subgroup's load of one is then
+    /// 512 bytes in a row. Both sizes are multiples of 16.
+    pub fn pack_blocks(&self, i: usize) -> Result<Pack> {
+        self.pack(i, |l| {
+            let out = *l.shape.first()?;
+            let depth = l.len() / out;
+            let blocks = l.reshape(&[out / 16, 16, depth / 16, 16])?;
+            blocks.permute(&[2, 0, 1, 3]).ok()
+        })
+    }
+
     /// The constant f32 of inputs `which`, weights, one after the other.
     ///
     /// # Errors

@@ -44,23 +44,31 @@ pub static LIBS: &[Lib] = libs! {
     "lanes": ["one", "four"],
     "linear_store": ["plain", "add", "relu", "silu", "gelu"],
     "load_a": ["rows", "im2col", "depthwise", "gated", "mean"],
-    "load_r": ["none", "rows", "depthwise"],
+    "load_r": ["none", "rows", "parts", "depthwise"],
     "pick": ["scan"],
     "random": ["threefry"],
     "reduce": ["workgroup", "subgroup"],
     "rows_matmul": ["scalar", "coop"],
     "skinny": ["scalar", "coop"],
-    "tile_matmul": ["scalar", "coop"],
+    "tile_matmul": ["scalar"],
     "unary": ["relu", "sigmoid", "silu", "gelu"],
     "unary_grad": ["relu", "silu", "gelu"],
     "weight": ["f32", "f16", "q8_0", "q4_0", "coop_f16", "coop_q8_0", "coop_q4_0"],
     "wide": ["scalar", "coop"],
-    "window_attention": ["scalar", "coop"],
+    "window_attend": ["coop"],
+    "window_attention": ["scalar"],
+    "window_project": ["coop"],
 };
+
+/// Where element (`k`, `n`) of a matrix [_, columns] is in its blocks of 16 × 16, as `Lower::pack_blocks` lays them out.
+pub(crate) const fn block_index(k: usize, n: usize, columns: usize) -> usize {
+    ((k / 16 * (columns / 16) + n / 16) * 16 + n % 16) * 16 + k % 16
+}
 
 /// Every kernel.
 pub static KERNELS: &[&Kernel] = &[
     &attention::cascaded_group::KERNEL,
+    &attention::cascaded_group_matrix::KERNEL,
     &attention::causal_bwd_dkv::KERNEL,
     &attention::causal_bwd_dq::KERNEL,
     &attention::causal_fwd::KERNEL,
@@ -76,6 +84,7 @@ pub static KERNELS: &[&Kernel] = &[
     &conv::depthwise::KERNEL,
     &conv::direct::KERNEL,
     &conv::expand_depthwise::KERNEL,
+    &conv::expand_depthwise_few::KERNEL,
     &conv::stem::KERNEL,
     &conv::stem_matrix::KERNEL,
     &elementwise::binary::KERNEL,
@@ -90,12 +99,14 @@ pub static KERNELS: &[&Kernel] = &[
     &embedding::rows::KERNEL,
     &embedding::scatter::KERNEL,
     &ffn::depthwise_ffn::KERNEL,
+    &ffn::depthwise_ffn_few::KERNEL,
     &ffn::depthwise_ffn_matrix::KERNEL,
     &loss::distill::KERNEL,
     &matmul::batched::KERNEL,
     &matmul::dense::KERNEL,
     &matmul::gemm::KERNEL,
     &matmul::gemm_coop::KERNEL,
+    &matmul::gemm_few::KERNEL,
     &matmul::gemm_small::KERNEL,
     &norm::rms_norm::KERNEL,
     &norm::rms_norm_bwd::KERNEL,

@@ -3,8 +3,11 @@
 
 use crate::error::Result;
 use crate::graph::{Lower, Op, Pack, Value, Weight};
-use crate::kernels::attention::cascaded_group::{self as fused, Part};
-use crate::kernels::matmul::{Load, Operands, Product, Residual, product};
+use crate::kernels::attention::{
+    cascaded_group::{self as fused, Part},
+    cascaded_group_matrix as matrix,
+};
+use crate::kernels::matmul::{Load, Operands, Product, Residual, product, sums_parts};
 use crate::ops::Conv;
 
 /// `x + project(relu(heads))`, all heads of a window computed by one kernel.
@@ -92,7 +95,7 @@ impl Op for Fused {
 
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
         let [batch, h, w, c] = super::dims(lower.layout(0))?;
-        let heads = self.kernels.len();
+        let (tokens, heads) = (batch * h * w, self.kernels.len());
         let mut kernels = [0; fused::MAX_HEADS];
         if heads > kernels.len() {
             return Ok(false);
@@ -109,60 +112,67 @@ impl Op for Fused {
             kernels,
             parts,
         };
-        let Some(choice) = fused::choose(lower.caps, lower.dtype, &shape) else {
-            return Ok(false);
+        let units = matrix::choose(lower.caps, lower.dtype, &shape);
+        let plain = fused::choose(lower.caps, lower.dtype, &shape);
+        let (in_one, tiled) = match (units, plain) {
+            (Some(choice), _) => (choice.project, true),
+            (None, Some(choice)) => (choice.project, false),
+            (None, None) => return Ok(false),
         };
-        let packed = fused::packing(&shape, &choice).map(|parts| {
+        let packed = fused::packing(&shape, in_one, tiled).map(|parts| {
             parts
                 .into_iter()
-                .map(|(part, shape)| self.pack(lower, part, &shape))
+                .map(|(part, shape)| self.pack(lower, part, &shape, units.is_some()))
                 .collect()
         });
         let [weights, biases]: [Result<Vec<Pack>>; 2] = packed;
-        // The projection's own kernel takes its residual in one part.
-        let x = match choice.project {
-            true => x,
-            false => lower.contiguous(0)?,
-        };
-        if !choice.project {
-            shape.parts = 1;
-        }
-        let heads_out = match choice.project {
-            true => lower.output,
-            false => lower.memory.scratch(batch * h * w * c),
-        };
-        let binds = fused::Binds {
-            x,
-            w: lower.memory.constant(weights?),
-            b: lower.memory.constant(biases?),
-            y: heads_out,
-        };
-        let d = fused::dispatch(&choice, lower.dtype, &shape, binds, lower.caps);
-        lower.memory.push(d);
-        if choice.project {
-            return Ok(true);
-        }
-        let project = 2 + 4 * heads;
-        let (weight, bias) = (
-            lower.pack_transposed(project)?,
-            lower.pack_plain(project + 1)?,
+        let (w, b) = (
+            lower.memory.constant(weights?),
+            lower.memory.constant(biases?),
         );
-        let p = Product {
-            m: batch * h * w,
+        let project = 2 + 4 * heads;
+        let mut p = Product {
+            m: tokens,
             n: c,
             k: c,
             load: Load::Rows {
                 stride: c,
                 offset: 0,
             },
-            residual: Residual::Rows,
+            residual: Residual::Parts(parts),
             activation: "none",
         };
+        // Not every kernel for the projection takes its residual in parts.
+        let mut x = x;
+        if !in_one && (parts == 1 || units.is_none() || !sums_parts(&p, lower.dtype, lower.caps)) {
+            (shape.parts, x) = (1, lower.contiguous(0)?);
+            p.residual = Residual::Rows;
+        }
+        let y = match in_one {
+            true => lower.output,
+            false => lower.memory.scratch(tokens * c),
+        };
+        let d = match (units, plain) {
+            (Some(choice), _) => {
+                let binds = matrix::Binds { x, w, b, y };
+                matrix::dispatch(&choice, &shape, binds, lower.caps)
+            }
+            (None, Some(choice)) => {
+                let binds = fused::Binds { x, w, b, y };
+                fused::dispatch(&choice, lower.dtype, &shape, binds, lower.caps)
+            }
+            (None, None) => return Ok(false),
+        };
+        lower.memory.push(d);
+        if in_one {
+            return Ok(true);
+        }
+        let (w, bias) = lower.product_weights(project)?;
         let at = Operands {
-            x: heads_out,
+            x: y,
             aux: None,
-            w: lower.memory.constant(vec![weight]),
-            bias: lower.memory.constant(vec![bias]),
+            w,
+            bias,
             r: Some(x),
             y: lower.output,
         };
@@ -173,12 +183,16 @@ impl Op for Fused {
 }
 
 impl Fused {
-    /// A part of the kernel's packed weights, from the op's inputs.
-    fn pack(&self, lower: &Lower<'_>, part: Part, shape: &[usize]) -> Result<Pack> {
+    /// A part of the kernel's packed weights, from the op's inputs; matrices in `blocks` for matrix units.
+    fn pack(&self, lower: &Lower<'_>, part: Part, shape: &[usize], blocks: bool) -> Result<Pack> {
+        let matrix = |i| match blocks {
+            true => lower.pack_blocks(i),
+            false => lower.pack_transposed(i),
+        };
         let heads = self.kernels.len();
         let (qkv, q) = (|i: usize| 2 + 4 * i, |i: usize| 4 + 4 * i);
         let mut pack = match part {
-            Part::Qkv(i) => lower.pack_transposed(qkv(i))?,
+            Part::Qkv(i) => matrix(qkv(i))?,
             Part::QkvBias(i) => lower.pack_plain(qkv(i) + 1)?,
             Part::Depthwise(i) => lower.pack(q(i), |l| l.permute(&[2, 3, 1, 0]).ok())?,
             Part::DepthwiseBias(i) => lower.pack_plain(q(i) + 1)?,
@@ -186,7 +200,7 @@ impl Fused {
                 let of_head = l.slice(0, head, 1).ok()?.slice(2, from, shape[1]).ok()?;
                 of_head.reshape(shape)
             })?,
-            Part::Proj => lower.pack_transposed(2 + 4 * heads)?,
+            Part::Proj => matrix(2 + 4 * heads)?,
             Part::ProjBias => lower.pack_plain(3 + 4 * heads)?,
         };
         if let Some(last) = pack.padded.last_mut() {

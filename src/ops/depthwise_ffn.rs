@@ -4,7 +4,9 @@
 use super::linear::Fused;
 use crate::error::Result;
 use crate::graph::{Lower, Op, Value};
-use crate::kernels::ffn::{depthwise_ffn as fused, depthwise_ffn_matrix as matrix};
+use crate::kernels::ffn::{
+    depthwise_ffn as fused, depthwise_ffn_few as few, depthwise_ffn_matrix as matrix,
+};
 use crate::kernels::matmul::{Load, Operands, Product, Residual, product};
 use crate::ops::Conv;
 
@@ -73,14 +75,36 @@ impl Op for FusedDepthwiseFfn {
             parts,
         };
         if let Some(tile) = matrix::choose(&f, lower.dtype, lower.caps) {
+            let blocks = vec![lower.pack_blocks(3)?, lower.pack_blocks(5)?];
             let binds = matrix::Binds {
                 x,
                 taps: aux,
-                w: lower.memory.constant(vec![w1, w2]),
+                w: lower.memory.constant(blocks),
                 bias: lower.memory.constant(vec![b1, b2]),
                 y: lower.output,
             };
             let d = matrix::dispatch(&f, tile, binds, lower.caps);
+            lower.memory.push(d);
+            return Ok(true);
+        }
+        if let Some(tile) = few::choose(&f, lower.dtype, lower.caps) {
+            let y = match tile.slices {
+                1 => lower.output,
+                n => {
+                    let parts = lower.memory.scratch(n * tokens * c);
+                    lower.in_parts = Some((parts, n));
+                    parts
+                }
+            };
+            let blocks = vec![lower.pack_blocks(3)?, lower.pack_blocks(5)?];
+            let binds = few::Binds {
+                x,
+                taps: aux,
+                w: lower.memory.constant(blocks),
+                bias: lower.memory.constant(vec![b1, b2]),
+                y,
+            };
+            let d = few::dispatch(&f, tile, binds, lower.caps);
             lower.memory.push(d);
             return Ok(true);
         }

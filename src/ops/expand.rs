@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::graph::{Lower, Op, Value};
-use crate::kernels::conv::expand_depthwise;
+use crate::kernels::conv::{expand_depthwise, expand_depthwise_few as few};
 use crate::kernels::matmul::{Load, Operands, Product, Residual, product};
 use crate::ops::Conv;
 
@@ -74,26 +74,48 @@ impl Op for PatchMerging {
             k: narrow,
             n: wide,
         };
-        let Some(tile) = expand_depthwise::choose(&e, lower.dtype, lower.caps).filter(|_| fours)
-        else {
+        if !fours {
             return Ok(false);
-        };
+        }
         let [oh, ow] = e.out_map();
-        let parts = tile.parts(&e);
-        let x = lower.contiguous(0)?;
         let taps = lower.pack(3, |l| l.reshape(&[wide, 9])?.permute(&[1, 0]).ok())?;
         let taps = vec![taps, lower.pack_plain(4)?];
-        let (weight, bias) = lower.product_weights(1)?;
-        let binds = expand_depthwise::Binds {
-            x,
-            w: weight,
-            b: bias,
-            taps: lower.memory.constant(taps),
-            d: lower.memory.scratch(batch * oh * ow * wide),
-            m: lower.memory.scratch(batch * parts * wide),
+        let d_out = batch * oh * ow * wide;
+        // What the first half leaves: its map, and parts of that map's mean.
+        let (d, m, parts) = if let Some(tile) = few::choose(&e, lower.dtype, lower.caps) {
+            let (x, x_parts) = lower.parts(0)?;
+            let blocks = vec![lower.pack_blocks(1)?];
+            let bias = vec![lower.pack_plain(2)?];
+            let parts = tile.parts(&e);
+            let binds = few::Binds {
+                x,
+                w: lower.memory.constant(blocks),
+                b: lower.memory.constant(bias),
+                taps: lower.memory.constant(taps),
+                d: lower.memory.scratch(d_out),
+                m: lower.memory.scratch(batch * parts * wide),
+            };
+            let d = few::dispatch(&e, x_parts, tile, binds, lower.caps);
+            lower.memory.push(d);
+            (binds.d, binds.m, parts)
+        } else if let Some(tile) = expand_depthwise::choose(&e, lower.dtype, lower.caps) {
+            let x = lower.contiguous(0)?;
+            let (weight, bias) = lower.product_weights(1)?;
+            let parts = tile.parts(&e);
+            let binds = expand_depthwise::Binds {
+                x,
+                w: weight,
+                b: bias,
+                taps: lower.memory.constant(taps),
+                d: lower.memory.scratch(d_out),
+                m: lower.memory.scratch(batch * parts * wide),
+            };
+            let d = expand_depthwise::dispatch(&e, lower.dtype, tile, binds, lower.caps);
+            lower.memory.push(d);
+            (binds.d, binds.m, parts)
+        } else {
+            return Ok(false);
         };
-        let d = expand_depthwise::dispatch(&e, lower.dtype, tile, binds, lower.caps);
-        lower.memory.push(d);
         let (squeezed_out, gate) = (
             lower.memory.scratch(batch * squeezed),
             lower.memory.scratch(batch * wide),
@@ -119,9 +141,9 @@ impl Op for PatchMerging {
         let excite = plain(batch, wide, squeezed, rows, "sigmoid");
         let project = plain(batch * oh * ow, out, wide, gated, "none");
         for (p, x, aux, weights, y) in [
-            (squeeze, binds.m, None, 5, squeezed_out),
+            (squeeze, m, None, 5, squeezed_out),
             (excite, squeezed_out, None, 7, gate),
-            (project, binds.d, Some(gate), 9, lower.output),
+            (project, d, Some(gate), 9, lower.output),
         ] {
             let (w, bias) = lower.product_weights(weights)?;
             let at = Operands {

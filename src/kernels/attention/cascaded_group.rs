@@ -2,10 +2,11 @@
 //!
 //! Bytes: x once (twice with the projection, whose residual it is), y once, and for each window the weights, which
 //! many windows share in the cache. Operations for each window of N tokens: N D (32 + D) + 16 N k² + N² (16 + D) for
-//! each head, and N C² for the projection. At batch 2048 the operations bound it (M5's stage 2: 8.4 M multiply-adds
-//! for 56 KB); at batch 1 the length of the chain does: seven barriers for each head, with one or four workgroups.
+//! each head, and N C² for the projection. In scalar form the operations bound it with many windows (M5's stage 2:
+//! 8.4 M multiply-adds for 56 KB), and the length of the chain with few.
+//! [`cascaded_group_matrix`](super::cascaded_group_matrix) is its counterpart on matrix units.
 
-mod check;
+pub(super) mod check;
 
 use crate::kernel;
 use crate::shader::{Caps, Category, Cost, Dispatch, Variant, fold_grid};
@@ -63,12 +64,8 @@ impl Shape {
 /// How it is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// The implementations of `tile_matmul` and of `window_attention`.
-    pub matmul: &'static str,
-    pub attention: &'static str,
     pub wg: u32,
-    /// Query rows whose scores are held at a time, and rows of an invocation's tile of the product with v: only
-    /// without matrix units.
+    /// Query rows whose scores are held at a time, and rows of an invocation's tile of the product with v.
     pub chunk: u32,
     pub av_rows: u32,
     /// Padding of rows in workgroup memory, in vectors of 4 elements.
@@ -102,8 +99,8 @@ pub enum Part {
 /// One part after the other, with its shape; its last dimension is padded to a multiple of 4 elements.
 pub type Packing = Vec<(Part, Vec<usize>)>;
 
-/// What the bindings `w` and `b` hold, in order.
-pub fn packing(shape: &Shape, choice: &Choice) -> [Packing; 2] {
+/// What the bindings `w` and `b` hold, in order. `tiled`: the biases of 16 keys at a time, as matrix units take them.
+pub fn packing(shape: &Shape, project: bool, tiled: bool) -> [Packing; 2] {
     let (d, c, n) = (shape.d, shape.channels(), shape.tokens());
     let (mut w, mut b) = (Packing::new(), Packing::new());
     for (head, &k) in shape.kernels.iter().enumerate().take(shape.heads) {
@@ -111,16 +108,13 @@ pub fn packing(shape: &Shape, choice: &Choice) -> [Packing; 2] {
         b.push((Part::QkvBias(head), vec![2 * KEY + d]));
         b.push((Part::Depthwise(head), vec![k, k, KEY]));
         b.push((Part::DepthwiseBias(head), vec![KEY]));
-        let (tiles, keys) = match choice.attention {
-            "coop" => (n.div_ceil(16), 16),
-            _ => (1, n),
-        };
+        let (tiles, keys) = if tiled { (n.div_ceil(16), 16) } else { (1, n) };
         for i in 0..tiles {
             let from = (i * keys).min(n.saturating_sub(keys));
             b.push((Part::Bias { head, from }, vec![n, keys]));
         }
     }
-    if choice.project {
+    if project {
         w.push((Part::Proj, vec![c, c]));
         b.push((Part::ProjBias, vec![c]));
     }
@@ -141,11 +135,7 @@ pub fn packed_len(packing: &Packing) -> usize {
 pub fn workgroup_bytes(shape: &Shape, choice: &Choice, elem: DType) -> u32 {
     let u = |v: usize| u32::try_from(v).unwrap_or(u32::MAX);
     let (n, d4) = (u(shape.tokens()), u(shape.d / 4));
-    let [matmul, attention] = [choice.matmul, choice.attention].map(|c| c == "coop");
-    let (p_rows, p4) = match attention {
-        true => (n, n.div_ceil(16) * 4),
-        false => (choice.chunk, n.div_ceil(4).max(4) + 1),
-    };
+    let (p_rows, p4) = (choice.chunk, n.div_ceil(4).max(4) + 1);
     let row4 = match (choice.whole, p_rows >= n) {
         (true, _) => u(shape.channels() / 4),
         (false, true) => d4.max(p4),
@@ -160,23 +150,14 @@ pub fn workgroup_bytes(shape: &Shape, choice: &Choice, elem: DType) -> u32 {
         2
     };
     let tile = n * (row4 + 8 + d4 + 2 * choice.pad) + p;
-    let sums = if attention { 0 } else { choice.chunk * 16 };
-    let staging = if matmul { choice.wg / 32 * 1024 } else { 0 };
+    let sums = choice.chunk * 16;
     let bytes = 4 * elem.bytes() as u32;
-    (tile * bytes).next_multiple_of(16) + (staged * bytes).next_multiple_of(16) + sums + staging
+    (tile * bytes).next_multiple_of(16) + (staged * bytes).next_multiple_of(16) + sums
 }
 
 /// Whether the kernel computes the shape this way on such an adapter.
 pub fn fits(caps: &Caps, elem: DType, shape: &Shape, choice: &Choice) -> bool {
-    let n = shape.tokens() as u32;
-    let coop = caps.matrix_units(elem)
-        && (caps.subgroups, caps.subgroup_min) == (true, 32)
-        && shape.d.is_multiple_of(16)
-        && shape.window >= 4;
-    let attention = choice.matmul == "coop" && choice.wg >= 32 * n.div_ceil(16);
     (elem != DType::F16 || caps.f16)
-        && (choice.matmul != "coop" || coop)
-        && (choice.attention != "coop" || attention)
         && (1..=MAX_HEADS).contains(&shape.heads)
         && shape.d >= 16
         && shape.d.is_multiple_of(4)
@@ -191,7 +172,6 @@ pub fn fits(caps: &Caps, elem: DType, shape: &Shape, choice: &Choice) -> bool {
 pub fn choose(caps: &Caps, elem: DType, shape: &Shape) -> Option<Choice> {
     let (n, d4) = (shape.tokens() as u32, shape.d as u32 / 4);
     // A workgroup's projection is long: alone, it is better spread over the adapter as a product of its own.
-    // Matrix units make it short enough to save a dispatch.
     let many = 2 * shape.windows() >= caps.parallel as usize;
     let chunks = if n <= 64 {
         vec![n.next_multiple_of(4)]
@@ -206,39 +186,35 @@ pub fn choose(caps: &Caps, elem: DType, shape: &Shape) -> Option<Choice> {
     };
     let mut ways = Vec::new();
     for project in [true, false] {
-        for (matmul, attention) in [("coop", "coop"), ("coop", "scalar"), ("scalar", "scalar")] {
-            if project && !many && matmul != "coop" {
-                continue;
-            }
-            for (whole, stage, pad) in [
-                (true, true, 2),
-                (true, false, 2),
-                (false, true, 2),
-                (false, false, 2),
-                (false, false, 0),
-            ] {
-                for (wg, &chunk) in wgs
-                    .into_iter()
-                    .flat_map(|wg| chunks.iter().map(move |c| (wg, c)))
-                {
-                    let rows = |r: &u32| chunk / r * d4 <= wg;
-                    let av_rows = if many {
-                        4
-                    } else {
-                        [1, 2, 4].into_iter().find(rows).unwrap_or(4)
-                    };
-                    ways.push(Choice {
-                        matmul,
-                        attention,
-                        wg,
-                        chunk,
-                        av_rows,
-                        pad,
-                        project,
-                        whole,
-                        stage,
-                    });
-                }
+        if project && !many {
+            continue;
+        }
+        for (whole, stage, pad) in [
+            (true, true, 2),
+            (true, false, 2),
+            (false, true, 2),
+            (false, false, 2),
+            (false, false, 0),
+        ] {
+            for (wg, &chunk) in wgs
+                .into_iter()
+                .flat_map(|wg| chunks.iter().map(move |c| (wg, c)))
+            {
+                let rows = |r: &u32| chunk / r * d4 <= wg;
+                let av_rows = if many {
+                    4
+                } else {
+                    [1, 2, 4].into_iter().find(rows).unwrap_or(4)
+                };
+                ways.push(Choice {
+                    wg,
+                    chunk,
+                    av_rows,
+                    pad,
+                    project,
+                    whole,
+                    stage,
+                });
             }
         }
     }
@@ -253,19 +229,10 @@ pub fn dispatch(
     binds: Binds,
     caps: &Caps,
 ) -> Dispatch {
-    let u = |v: usize| u32::try_from(v).unwrap_or(u32::MAX);
-    let [down, across] = shape.grid();
-    let params = Params {
-        windows: u(shape.windows()),
-        across: u(across),
-        down: u(down),
-        h: u(shape.h),
-        w: u(shape.w),
-        part4: u(shape.batch * shape.h * shape.w * shape.channels() / 4),
-    };
+    let params = params(shape);
     let mut variant = Variant::new(elem)
-        .choose("tile_matmul", choice.matmul)
-        .choose("window_attention", choice.attention)
+        .choose("tile_matmul", "scalar")
+        .choose("window_attention", "scalar")
         .set("WG", choice.wg)
         .set("CHANNELS", shape.channels())
         .set("HEADS", shape.heads)
@@ -282,13 +249,6 @@ pub fn dispatch(
         .set("WHOLE", choice.whole)
         .set("STAGE", choice.stage)
         .set("X_PARTS", shape.parts);
-    let (n, d, c) = (shape.tokens(), shape.d, shape.channels());
-    let heads: usize = (shape.kernels.iter().take(shape.heads))
-        .map(|k| n * (d * (2 * KEY + d) + KEY * k * k + n * (KEY + d)))
-        .sum();
-    let project = if choice.project { n * c * c } else { 0 };
-    let map = shape.batch * shape.h * shape.w * c;
-    let weights: usize = packing(shape, choice).iter().map(packed_len).sum();
     Dispatch {
         kernel: &SPEC,
         variant,
@@ -296,10 +256,35 @@ pub fn dispatch(
         args: binds.args(),
         grid: fold_grid(shape.windows() as u64, caps),
         category: Category::Attention,
-        cost: Cost {
-            read_bytes: (elem.bytes() * (shape.parts * map + weights)) as u64,
-            write_bytes: (elem.bytes() * map) as u64,
-            macs: (shape.windows() * (heads + project)) as u64,
-        },
+        cost: cost(shape, elem, choice.project, false),
+    }
+}
+
+/// What a dispatch over x of `shape` must at least move and compute.
+pub(super) fn cost(shape: &Shape, elem: DType, project: bool, tiled: bool) -> Cost {
+    let (n, d, c) = (shape.tokens(), shape.d, shape.channels());
+    let heads: usize = (shape.kernels.iter().take(shape.heads))
+        .map(|k| n * (d * (2 * KEY + d) + KEY * k * k + n * (KEY + d)))
+        .sum();
+    let map = shape.batch * shape.h * shape.w * c;
+    let weights: usize = (packing(shape, project, tiled).iter().map(packed_len)).sum();
+    Cost {
+        read_bytes: (elem.bytes() * (shape.parts * map + weights)) as u64,
+        write_bytes: (elem.bytes() * map) as u64,
+        macs: (shape.windows() * (heads + if project { n * c * c } else { 0 })) as u64,
+    }
+}
+
+/// The shader's params, but for their type: windows, across, down, h, w, part4.
+pub(super) fn params(shape: &Shape) -> Params {
+    let u = |v: usize| u32::try_from(v).unwrap_or(u32::MAX);
+    let [down, across] = shape.grid();
+    Params {
+        windows: u(shape.windows()),
+        across: u(across),
+        down: u(down),
+        h: u(shape.h),
+        w: u(shape.w),
+        part4: u(shape.batch * shape.h * shape.w * shape.channels() / 4),
     }
 }

@@ -7,6 +7,7 @@
 //! scalar form, and on matrix units by the cache's bandwidth to x unless CHUNK is 64 or more.
 
 use crate::kernel;
+use crate::kernels::block_index;
 use crate::shader::{
     Arg, Array, Caps, Case, Category, Cost, Dispatch, Real, Variant, fold_grid, noise,
 };
@@ -209,20 +210,38 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-fn reference<R: Real>(case: &Case, a: &[Vec<R>]) -> Vec<Vec<R>> {
+/// The reference of both kernels: that of few images takes its weights in blocks, and x in parts.
+pub(super) fn reference<R: Real>(case: &Case, a: &[Vec<R>]) -> Vec<Vec<R>> {
     let p: Params = case.params();
     let c = |name| case.variant().u32(name) as usize;
     let (k, n, ih, iw, band) = (c("K"), c("N"), c("IN_H"), c("IN_W"), c("BAND"));
     let (oh, ow) = (ih.div_ceil(2), iw.div_ceil(2));
     let parts = oh.div_ceil(band);
-    let (x, w, b, taps) = (&a[0], &a[1], &a[2], &a[3]);
+    let (w, b, taps) = (&a[1], &a[2], &a[3]);
+    let few = case.dispatch.kernel.stem() != SPEC.stem();
+    let weight = |j: usize, i: usize| match few {
+        true => w[block_index(j, i, n)],
+        false => w[j * n + i],
+    };
+    let len = p.batch as usize * ih * iw * k;
+    let x: Vec<R> = match few {
+        true => (0..len)
+            .map(|i| {
+                (a[0].iter().skip(i).step_by(len))
+                    .copied()
+                    .sum::<R>()
+                    .stored(case.elem())
+            })
+            .collect(),
+        false => a[0].clone(),
+    };
     let mut d = Vec::new();
     let mut m = vec![R::zero(); p.batch as usize * parts * n];
     for image in 0..p.batch as usize {
         let h: Vec<R> = (0..ih * iw * n)
             .map(|i| {
                 let row = image * ih * iw + i / n;
-                let sum: R = (0..k).map(|j| x[row * k + j] * w[j * n + i % n]).sum();
+                let sum: R = (0..k).map(|j| x[row * k + j] * weight(j, i % n)).sum();
                 (sum + b[i % n]).relu().stored(case.elem())
             })
             .collect();

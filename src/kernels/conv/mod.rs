@@ -3,6 +3,7 @@
 pub mod depthwise;
 pub mod direct;
 pub mod expand_depthwise;
+pub mod expand_depthwise_few;
 pub mod stem;
 pub mod stem_matrix;
 

@@ -3,10 +3,11 @@
 //!
 //! Bytes: x and y once each (x's neighbours come from the cache), the weights once for every ROWS tokens, also
 //! from the cache. Operations: `2·C·HIDDEN + 9·C` multiply-adds a token; with HIDDEN = 2C and f16 that is C
-//! multiply-adds a byte of x and y, and `ROWS / 2` a byte of weights. So it is bound by arithmetic in scalar
-//! form, and by the cache's bandwidth to the weights on matrix units while ROWS is 16.
+//! multiply-adds a byte of x and y, and `ROWS / 2` a byte of weights. So it is bound by arithmetic; on matrix units
+//! [`depthwise_ffn_matrix`](super::depthwise_ffn_matrix) and [`depthwise_ffn_few`](super::depthwise_ffn_few) do it.
 
 use crate::kernel;
+use crate::kernels::block_index;
 use crate::shader::{
     Arg, Array, Caps, Case, Category, Cost, Dispatch, Real, Variant, fold_grid, noise,
 };
@@ -35,13 +36,11 @@ pub struct Ffn {
 /// How a workgroup goes about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tile {
-    /// Tokens of a workgroup: a multiple of 4, of 16 with `coop`.
+    /// Tokens of a workgroup: a multiple of 4.
     pub rows: usize,
     pub wg: usize,
     /// Workgroups that share the hidden channels of the same tokens; y comes in as many parts.
     pub slices: usize,
-    /// Matrix units instead of scalar multiply-adds; only in f16.
-    pub coop: bool,
 }
 
 /// Bytes of workgroup memory that a workgroup takes.
@@ -51,45 +50,32 @@ pub fn workgroup_bytes(f: &Ffn, elem: DType, tile: Tile) -> usize {
         1 => 8 * elem.bytes(),
         _ => (tile.rows + 2 * (f.map[1] + 1)) * f.c * elem.bytes(),
     };
-    let out = if tile.coop { tile.wg / 32 * 1024 } else { 0 };
-    tokens + span + out
+    tokens + span
 }
 
 /// The tile that suits the size on this adapter, or nothing where not even four tokens fit its workgroup memory.
 /// With few tokens, the hidden channels are shared among several workgroups.
 pub fn choose(f: &Ffn, elem: DType, caps: &Caps) -> Option<Tile> {
     let wg = (caps.max_invocations as usize).min(256);
-    let coop = caps.matrix_units(elem);
     let fits = |t: &Tile| workgroup_bytes(f, elem, *t) <= caps.max_workgroup_bytes as usize;
     let busy = caps.parallel as usize;
     let enough = |rows: usize| 2 * f.tokens.div_ceil(rows) >= busy;
-    let rows = [32, 16, 8, 4];
-    let tile = |rows, slices, coop| Tile {
-        rows,
-        wg,
-        slices,
-        coop,
-    };
-    let whole: Vec<Tile> = (coop
-        .then_some([32, 16].map(|r| tile(r, 1, true)))
-        .into_iter())
-    .flatten()
-    .chain(rows.map(|r| tile(r, 1, false)))
-    .filter(fits)
-    .collect();
+    let tile = |rows, slices| Tile { rows, wg, slices };
+    let whole: Vec<Tile> = ([32, 16, 8, 4].map(|r| tile(r, 1)).into_iter())
+        .filter(fits)
+        .collect();
     if f.parts == 1
         && let Some(t) = whole.iter().find(|t| enough(t.rows))
     {
         return Some(*t);
     }
     // A slice of 32 to 96 hidden channels: as many as make the adapter busy, yet few parts to sum.
-    let wide = if coop { 16 } else { 4 };
     let rows = 16;
     let most = (busy / f.tokens.div_ceil(rows)).clamp(1, MOST_PARTS);
     let slices = (1..=most)
         .rev()
-        .find(|n| f.hidden.is_multiple_of(n * wide) && f.hidden / n >= 32);
-    let few = slices.map(|n| tile(rows, n, coop)).filter(fits);
+        .find(|n| f.hidden.is_multiple_of(4 * n) && f.hidden / n >= 32);
+    let few = slices.map(|n| tile(rows, n)).filter(fits);
     few.or(whole.last().copied().filter(|_| f.parts == 1))
 }
 
@@ -103,7 +89,7 @@ pub fn dispatch(f: &Ffn, elem: DType, tile: Tile, binds: Binds, caps: &Caps) -> 
     Dispatch {
         kernel: &SPEC,
         variant: Variant::new(elem)
-            .choose("tile_matmul", if tile.coop { "coop" } else { "scalar" })
+            .choose("tile_matmul", "scalar")
             .set("CHANNELS", f.c)
             .set("HIDDEN", f.hidden)
             .set("IN_H", f.map[0])
@@ -126,22 +112,17 @@ pub fn dispatch(f: &Ffn, elem: DType, tile: Tile, binds: Binds, caps: &Caps) -> 
 
 fn cases() -> Vec<Case> {
     let sizes = [
-        // batch, map, channels, hidden, rows, invocations, slices, parts of x, matrix units
-        (2, [14, 14], 64, 128, 16, 256, 1, 1, false),
-        (3, [5, 7], 32, 64, 4, 64, 2, 3, false),
-        (1, [1, 1], 16, 32, 8, 256, 1, 1, false),
-        (2, [3, 1], 48, 16, 16, 128, 2, 2, false),
-        (1, [7, 7], 128, 256, 8, 256, 4, 1, false),
-        (5, [4, 4], 192, 384, 4, 256, 1, 1, false),
-        (1, [7, 7], 144, 288, 16, 256, 3, 2, true),
-        (1, [4, 4], 192, 384, 32, 256, 1, 1, true),
+        // batch, map, channels, hidden, rows, invocations, slices, parts of x
+        (2, [14, 14], 64, 128, 16, 256, 1, 1),
+        (3, [5, 7], 32, 64, 4, 64, 2, 3),
+        (1, [1, 1], 16, 32, 8, 256, 1, 1),
+        (2, [3, 1], 48, 16, 16, 128, 2, 2),
+        (1, [7, 7], 128, 256, 8, 256, 4, 1),
+        (5, [4, 4], 192, 384, 4, 256, 1, 1),
     ];
     let mut cases = Vec::new();
     for elem in [DType::F32, DType::F16] {
-        for (batch, map, c, hidden, rows, wg, slices, parts, coop) in sizes {
-            if coop && elem != DType::F16 {
-                continue;
-            }
+        for (batch, map, c, hidden, rows, wg, slices, parts) in sizes {
             let f = Ffn {
                 tokens: batch * map[0] * map[1],
                 map,
@@ -149,12 +130,7 @@ fn cases() -> Vec<Case> {
                 hidden,
                 parts,
             };
-            let tile = Tile {
-                rows,
-                wg,
-                slices,
-                coop,
-            };
+            let tile = Tile { rows, wg, slices };
             // Few workgroups in a row, so that the grid is folded.
             let caps = Caps {
                 max_groups: 4,
@@ -187,7 +163,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// The reference of both kernels.
+/// The reference of all three kernels; those on matrix units take their weights in blocks.
 pub(super) fn reference<R: Real>(case: &Case, a: &[Vec<R>]) -> Vec<Vec<R>> {
     let p: Params = case.params();
     let k = |name| case.variant().u32(name) as usize;
@@ -201,6 +177,11 @@ pub(super) fn reference<R: Real>(case: &Case, a: &[Vec<R>]) -> Vec<Vec<R>> {
     };
     let taps = &a[1];
     let (w1, w2) = a[2].split_at(c * hidden);
+    let blocks = case.dispatch.kernel.stem() != SPEC.stem();
+    let at = |k: usize, n: usize, columns: usize| match blocks {
+        true => block_index(k, n, columns),
+        false => k * columns + n,
+    };
     let (b1, b2) = a[3].split_at(hidden);
     let mut y = vec![R::zero(); slices * m * c];
     for row in 0..m {
@@ -219,14 +200,14 @@ pub(super) fn reference<R: Real>(case: &Case, a: &[Vec<R>]) -> Vec<Vec<R>> {
             .collect();
         let inner: Vec<R> = (0..hidden)
             .map(|j| {
-                let sum: R = (0..c).map(|i| t[i] * w1[i * hidden + j]).sum();
+                let sum: R = (0..c).map(|i| t[i] * w1[at(i, j, hidden)]).sum();
                 (sum + b1[j]).relu().stored(case.elem())
             })
             .collect();
         let share = hidden / slices;
         for (slice, i) in (0..slices * c).map(|n| (n / c, n % c)) {
             let mine = slice * share..(slice + 1) * share;
-            let mut sum: R = mine.map(|j| inner[j] * w2[j * c + i]).sum();
+            let mut sum: R = mine.map(|j| inner[j] * w2[at(j, i, c)]).sum();
             if slice == 0 {
                 sum = t[i] + (sum + b2[i]);
             }

@@ -38,10 +38,12 @@ pub fn choose(f: &Ffn, elem: DType, caps: &Caps) -> Option<Tile> {
     if !able || !sixteens || f.parts != 1 {
         return None;
     }
-    let tiles = [64, 48, 32]
-        .into_iter()
-        .flat_map(|rows| [8, 7, 6, 5, 4, 9, 10, 3, 2, 1].map(|subgroups| Tile { rows, subgroups }));
-    let fits = |t: &Tile| {
+    // Sixteen tokens to a workgroup are half as many for the same weights: only where more would leave it idle.
+    let rows = [(64, 1), (48, 1), (32, 1), (32, 2), (16, 2)];
+    let ways = rows.into_iter().flat_map(|(rows, worth)| {
+        [8, 7, 6, 5, 4, 9, 10, 3, 2, 1].map(|subgroups| (Tile { rows, subgroups }, worth))
+    });
+    let fits = |(t, worth): &(Tile, usize)| {
         let wide = 16 * t.subgroups;
         // Eight matrices of results for an invocation: 64 registers, which leaves room for four workgroups' worth.
         let blocks = f.c / wide * (t.rows / 16);
@@ -50,9 +52,9 @@ pub fn choose(f: &Ffn, elem: DType, caps: &Caps) -> Option<Tile> {
             && blocks <= 8
             && 2 * wide <= caps.max_invocations as usize
             && workgroup_bytes(f, *t) <= caps.max_workgroup_bytes as usize
-            && f.tokens.div_ceil(t.rows) >= caps.parallel as usize
+            && worth * f.tokens.div_ceil(t.rows) >= caps.parallel as usize
     };
-    tiles.into_iter().find(fits)
+    ways.into_iter().find(fits).map(|(tile, _)| tile)
 }
 
 /// One dispatch. `f.parts` is 1.

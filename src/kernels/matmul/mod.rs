@@ -4,6 +4,7 @@ pub mod batched;
 pub mod dense;
 pub mod gemm;
 pub mod gemm_coop;
+pub mod gemm_few;
 pub mod gemm_small;
 pub mod linear;
 pub mod pack;
@@ -14,4 +15,4 @@ pub mod repack_q8_0;
 pub mod skinny;
 pub mod wide;
 
-pub use product::{Load, Operands, Product, Residual, product};
+pub use product::{Load, Operands, Product, Residual, product, sums_parts};

@@ -1,6 +1,6 @@
 //! What a matrix product computes, whichever kernel computes it: where its rows come from, what follows it.
 
-use super::{gemm, gemm_coop, gemm_small};
+use super::{gemm, gemm_coop, gemm_few, gemm_small};
 use crate::shader::{
     Arg, Array, Caps, Case, Category, Cost, Dispatch, KernelSpec, Variant, fold_grid, noise,
 };
@@ -46,6 +46,8 @@ pub enum Residual {
     None,
     /// `r` [m, N].
     Rows,
+    /// The sum of so many parts of `r` [parts, m, N]; only where [`sums_parts`] says so.
+    Parts(usize),
     /// A 3×3 depthwise convolution of `r` [batch, H, W, N], weights and bias in `aux` [9 + 1, N].
     Depthwise {
         map: [usize; 2],
@@ -80,7 +82,10 @@ pub struct Operands {
 /// The product by the kernel that suits its size on this adapter.
 pub fn product(p: &Product, elem: DType, at: Operands, caps: &Caps) -> Dispatch {
     let tiles = p.m.div_ceil(64) * p.n.div_ceil(64);
-    if tiles < 2 * caps.parallel as usize && caps.max_workgroup_bytes >= gemm_small::BYTES {
+    let few = tiles < 2 * caps.parallel as usize;
+    if few && gemm_few::fits(p, elem, caps) {
+        gemm_few::dispatch(p, elem, at, caps)
+    } else if few && caps.max_workgroup_bytes >= gemm_small::BYTES {
         gemm_small::dispatch(p, elem, at, caps)
     } else if gemm_coop::fits(elem, caps) && p.k.is_multiple_of(16) {
         gemm_coop::dispatch(p, elem, at, caps)
@@ -89,12 +94,19 @@ pub fn product(p: &Product, elem: DType, at: Operands, caps: &Caps) -> Dispatch 
     }
 }
 
+/// Whether the kernel that [`product`] takes can sum a residual's parts.
+pub fn sums_parts(p: &Product, elem: DType, caps: &Caps) -> bool {
+    let tiles = p.m.div_ceil(64) * p.n.div_ceil(64);
+    tiles < 2 * caps.parallel as usize && gemm_few::fits(p, elem, caps)
+}
+
 impl Product {
     /// The constants that all its kernels share.
     pub(super) fn variant(&self, elem: DType) -> Variant {
         let residual = match self.residual {
             Residual::None => "none",
             Residual::Rows => "rows",
+            Residual::Parts(_) => "parts",
             Residual::Depthwise { .. } => "depthwise",
         };
         let v = Variant::new(elem)
@@ -167,6 +179,7 @@ impl Product {
     fn r_len(&self) -> usize {
         match self.residual {
             Residual::None => 0,
+            Residual::Parts(parts) => parts * self.m * self.n,
             _ => self.m * self.n,
         }
     }
@@ -270,6 +283,21 @@ impl Product {
                 "relu",
             ),
             (24, 20, 72, im2col, Residual::None, "relu"),
+            (
+                24,
+                24,
+                144,
+                Load::Im2col {
+                    map: [5, 7],
+                    out: [3, 4],
+                    channels: 16,
+                    side: 3,
+                    stride: 2,
+                    pad: 1,
+                },
+                Residual::None,
+                "relu",
+            ),
             (
                 36,
                 64,

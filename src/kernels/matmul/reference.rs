@@ -76,6 +76,9 @@ pub(super) fn reference<R: Real>(case: &Case, a: &[Vec<R>]) -> Vec<Vec<R>> {
             };
             sum += match v.choice("load_r") {
                 "rows" => a[4][row * s.n + n],
+                "parts" => (0..c("R_PARTS"))
+                    .map(|i| a[4][(i * m + row) * s.n + n])
+                    .sum(),
                 "depthwise" => depthwise(&a[4], s.n, row, n),
                 _ => R::zero(),
             };

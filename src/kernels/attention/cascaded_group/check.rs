@@ -1,6 +1,7 @@
 //! What cascaded group attention is tested on, and by.
 
 use super::{Binds, Choice, KEY, Params, Shape, dispatch, packed_len, packing};
+use crate::kernels::block_index;
 use crate::shader::{Arg, Array, Caps, Case, Real, noise};
 use crate::tensor::DType;
 
@@ -22,47 +23,32 @@ pub(super) fn cases() -> Vec<Case> {
     let wide = shape(1, [7, 7], 2, 64, 7, [3; 4]);
     let tiny = shape(2, [3, 6], 3, 16, 3, [3, 5, 1, 3]);
     let large = shape(1, [9, 9], 1, 16, 9, [5; 4]);
-    let m5_2 = shape(2, [7, 9], 3, 96, 7, [7, 5, 3, 3]);
-    // Implementations (matrix units for the products, for attention too), WG, CHUNK, AV_ROWS, PAD, PROJECT, WHOLE,
-    // STAGE, and whether f16 alone.
+    // WG, CHUNK, AV_ROWS, PAD, PROJECT, WHOLE, STAGE, and whether f16 alone.
     let list = [
-        (m0_1, "ss", 256, [52, 4, 2], [true, true, true], true),
-        (m0_1, "ss", 128, [52, 4, 0], [false, false, false], true),
-        (two, "ss", 256, [52, 1, 0], [true, true, true], false),
-        (two, "ss", 64, [52, 2, 1], [false, true, true], true),
-        (small, "ss", 128, [16, 2, 2], [true, true, false], false),
-        (small, "ss", 64, [16, 1, 2], [false, false, true], true),
-        (ragged, "ss", 128, [52, 4, 1], [true, true, false], true),
-        (ragged, "ss", 256, [52, 2, 1], [false, false, true], true),
-        (wide, "ss", 256, [52, 4, 2], [true, true, true], true),
-        (wide, "ss", 256, [52, 4, 0], [false, false, false], false),
-        (tiny, "ss", 64, [12, 4, 2], [true, true, true], true),
-        (large, "ss", 128, [32, 4, 1], [true, true, true], true),
-        (large, "ss", 128, [16, 4, 0], [false, false, false], true),
-        (m0_1, "cc", 128, [52, 4, 2], [true, true, true], true),
-        (m0_1, "cs", 256, [52, 4, 2], [false, false, false], true),
-        (small, "cc", 128, [16, 4, 2], [true, true, true], true),
-        (small, "cc", 64, [16, 4, 0], [false, false, false], true),
-        (wide, "cc", 256, [52, 4, 2], [false, false, true], true),
-        (m5_2, "cc", 128, [52, 4, 2], [true, true, true], true),
-        (m5_2, "cc", 128, [52, 4, 2], [false, false, false], true),
-        (large, "cc", 192, [32, 4, 0], [false, false, true], true),
+        (m0_1, 256, [52, 4, 2], [true, true, true], true),
+        (m0_1, 128, [52, 4, 0], [false, false, false], true),
+        (two, 256, [52, 1, 0], [true, true, true], false),
+        (two, 64, [52, 2, 1], [false, true, true], true),
+        (small, 128, [16, 2, 2], [true, true, false], false),
+        (small, 64, [16, 1, 2], [false, false, true], true),
+        (ragged, 128, [52, 4, 1], [true, true, false], true),
+        (ragged, 256, [52, 2, 1], [false, false, true], true),
+        (wide, 256, [52, 4, 2], [true, true, true], true),
+        (wide, 256, [52, 4, 0], [false, false, false], false),
+        (tiny, 64, [12, 4, 2], [true, true, true], true),
+        (large, 128, [32, 4, 1], [true, true, true], true),
+        (large, 128, [16, 4, 0], [false, false, false], true),
     ];
-    let name = |c| if c == b'c' { "coop" } else { "scalar" };
     let scaled = |v: Vec<f32>, by: f32| v.into_iter().map(|v| v * by).collect();
     let case = |elem,
-                (s, units, wg, [chunk, av_rows, pad], [project, whole, stage], _): (
+                (s, wg, [chunk, av_rows, pad], [project, whole, stage], _): (
         Shape,
-        &str,
         u32,
         [u32; 3],
         [bool; 3],
         bool,
     )| {
-        let [matmul, attention] = [0, 1].map(|i| name(units.as_bytes()[i]));
         let way = Choice {
-            matmul,
-            attention,
             wg,
             chunk,
             av_rows,
@@ -82,7 +68,7 @@ pub(super) fn cases() -> Vec<Case> {
             b: Arg(2),
             y: Arg(3),
         };
-        let [w, b] = packing(&s, &way);
+        let [w, b] = packing(&s, way.project, false);
         Case {
             name: format!(
                 "{}x{}x{}_{}heads_window{}",
@@ -98,11 +84,11 @@ pub(super) fn cases() -> Vec<Case> {
         }
     };
     let half = list.iter().map(|&c| case(DType::F16, c));
-    let full = list.iter().filter(|c| !c.5).map(|&c| case(DType::F32, c));
+    let full = list.iter().filter(|c| !c.4).map(|&c| case(DType::F32, c));
     half.chain(full).collect()
 }
 
-pub(super) fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
+pub(in crate::kernels) fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
     let (p, v, elem): (Params, _, _) = (case.params(), case.variant(), case.elem());
     let u = |name| v.u32(name) as usize;
     let (c, d, ws, h, w) = (u("CHANNELS"), u("D"), u("WS"), p.h as usize, p.w as usize);
@@ -112,18 +98,24 @@ pub(super) fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> 
     let x: Vec<R> = (0..parts[0].len())
         .map(|i| parts.iter().map(|part| part[i]).sum())
         .collect();
+    // On matrix units biases are in tiles of 16 keys, and weights in blocks.
+    let blocks = !v.choice("window_project").is_empty();
+    let place = |j: usize, i: usize, m: usize| match blocks {
+        true => block_index(j, i, m),
+        false => j * m + i,
+    };
     // a [n, k] times the weights at `at` [k, m], plus the biases at `bias`.
     let affine = |a: &[R], k: usize, at: usize, m: usize, bias: usize| -> Vec<R> {
         (0..n * m)
             .map(|i| {
-                let dot = (0..k).map(|j| a[i / m * k + j] * weights[at + j * m + i % m]);
+                let dot = (0..k).map(|j| a[i / m * k + j] * weights[at + place(j, i % m, m)]);
                 dot.sum::<R>() + b[bias + i % m]
             })
             .collect()
     };
     // Where the bias of a query and a key is in a head's, and how many elements these are.
     let row = n.next_multiple_of(4);
-    let tiled = v.choice("window_attention") != "scalar";
+    let tiled = blocks;
     let bias_of = |t: usize, s: usize| match tiled {
         true => (s / 16 * n + t) * 16 + s - (s / 16 * 16).min(n - 16),
         false => t * row + s,
