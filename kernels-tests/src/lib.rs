@@ -8,5 +8,6 @@ pub mod language;
 pub mod law;
 pub mod numpy;
 pub mod references;
+pub mod snapshot;
 pub mod tolerance;
 pub mod weights;
