@@ -11,7 +11,7 @@ demo: ## build, see to a GPU driver, classify sample pictures, go on from texts
 test: ## every check, with its own set-up (SUITES="tests tint" for some)
 	@scripts/test.sh $(SUITES)
 
-bench: ## time the kernels and plans on this machine's adapter
+bench: ## time kernels and plans on this machine's adapter, with GB/s, TFLOP/s and shares of what it can do
 	cargo bench --workspace
 
 lint: ## rustfmt, clippy, licences
