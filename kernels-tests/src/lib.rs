@@ -7,6 +7,8 @@ pub mod harness;
 pub mod language;
 pub mod law;
 pub mod numpy;
+pub mod ops;
 pub mod references;
+pub mod snapshot;
 pub mod tolerance;
 pub mod weights;

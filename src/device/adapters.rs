@@ -115,6 +115,10 @@ pub(super) fn wanted(adapter: &wgpu::Adapter, options: &Options) -> (wgpu::Featu
         (without.subgroups, F::SUBGROUP | F::SUBGROUP_BARRIER),
         (without.immediates, F::IMMEDIATES),
         (
+            without.timestamps,
+            F::TIMESTAMP_QUERY | F::TIMESTAMP_QUERY_INSIDE_PASSES,
+        ),
+        (
             without.coop || coop(adapter).is_none(),
             F::EXPERIMENTAL_COOPERATIVE_MATRIX,
         ),

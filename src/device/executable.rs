@@ -4,9 +4,9 @@ use super::constants::{Range, Read};
 use super::store::{State, Store};
 use super::{Device, Inner, pipeline::Pipeline};
 use crate::error::{Error, Result};
-use crate::plan::{Buffer, Plan, Port, Role};
+use crate::plan::{Plan, Role};
 use crate::shader::Dispatch;
-use crate::tensor::{DType, Layout, Tensor};
+use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
@@ -16,12 +16,12 @@ const GUARD: u8 = 0xA5;
 /// A plan loaded on a device.
 pub struct Executable {
     pub(super) device: Arc<Inner>,
-    plan: Arc<Plan>,
+    pub(super) plan: Arc<Plan>,
     pub(super) steps: Vec<Ready>,
-    inputs: Vec<wgpu::Buffer>,
+    pub(super) inputs: Vec<wgpu::Buffer>,
     states: HashMap<usize, State>,
     slots: Vec<wgpu::Buffer>,
-    readback: Vec<wgpu::Buffer>,
+    pub(super) readback: Vec<wgpu::Buffer>,
 }
 
 /// A dispatch ready to be recorded.
@@ -143,35 +143,6 @@ impl Executable {
         self.download()
     }
 
-    /// Copies `inputs` to the device, converted to the plan's element type.
-    pub fn upload(&self, inputs: &[Tensor]) -> Result<()> {
-        self.device.check()?;
-        if inputs.len() != self.plan.inputs.len() {
-            return Err(Error::Usage(format!(
-                "{} inputs were given, the model takes {}",
-                inputs.len(),
-                self.plan.inputs.len()
-            )));
-        }
-        for ((port, buffer), tensor) in self.plan.inputs.iter().zip(&self.inputs).zip(inputs) {
-            if tensor.shape() != port.layout.shape {
-                return Err(Error::Usage(format!(
-                    "input `{}` is {:?}, the model takes {:?}",
-                    port.name,
-                    tensor.shape(),
-                    port.layout.shape
-                )));
-            }
-            let dtype = self.plan.buffers[port.buffer].dtype;
-            if tensor.dtype() == dtype {
-                self.device.upload(buffer, 0, tensor.bytes());
-            } else {
-                self.device.upload(buffer, 0, tensor.cast(dtype)?.bytes());
-            }
-        }
-        Ok(())
-    }
-
     /// Submits one run, and the copy of its outputs for [`Executable::download`] where `outputs`.
     pub fn submit(&self, outputs: bool) -> Result<()> {
         self.device.check()?;
@@ -209,17 +180,6 @@ impl Executable {
     /// Waits until every run submitted has ended.
     pub fn wait(&self) -> Result<()> {
         self.device.wait()
-    }
-
-    /// The outputs of the last run submitted with outputs, as f32 in the plan's shapes.
-    pub fn download(&self) -> Result<Vec<Tensor>> {
-        (self.plan.outputs.iter().zip(&self.readback))
-            .map(|(port, buffer)| {
-                let b = &self.plan.buffers[port.buffer];
-                let bytes = self.device.read(buffer, b.bytes())?;
-                gather(b, port, bytes)
-            })
-            .collect()
     }
 
     /// Fills every slot with NaN and every guard with its pattern, so that what a run does not write shows.
@@ -357,21 +317,4 @@ fn ready(
             .map(one)
             .collect::<Result<Vec<_>>>()
     })?
-}
-
-/// The view of `port` in the bytes of its buffer, as f32 or u32.
-fn gather(buffer: &Buffer, port: &Port, bytes: Vec<u8>) -> Result<Tensor> {
-    let layout: &Layout = &port.layout;
-    let flat = Tensor::new(buffer.dtype, &[buffer.len], bytes)?;
-    if buffer.dtype == DType::U32 {
-        let values = flat.to_u32();
-        let picked: Vec<u32> = layout.indices().map(|i| values[i]).collect();
-        return Tensor::from_u32(&layout.shape, &picked);
-    }
-    let values = flat.to_f32();
-    if layout.is_contiguous() && layout.offset == 0 {
-        return Tensor::from_f32(&layout.shape, &values[..layout.len()]);
-    }
-    let picked: Vec<f32> = layout.indices().map(|i| values[i]).collect();
-    Tensor::from_f32(&layout.shape, &picked)
 }

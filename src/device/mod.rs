@@ -8,6 +8,7 @@ mod pipeline;
 mod store;
 mod stream;
 mod timing;
+mod transfer;
 
 pub use adapters::{AdapterReport, adapters};
 pub use constants::Read;
@@ -43,6 +44,7 @@ pub struct Without {
     pub subgroups: bool,
     pub coop: bool,
     pub immediates: bool,
+    pub timestamps: bool,
 }
 
 /// Limits no higher than these, where given.

@@ -85,10 +85,7 @@ impl Classifier {
         if views.is_empty() {
             return Ok(Vec::new());
         }
-        let [h, w] = self.vision.config().size;
-        let values: Vec<f32> = views.iter().flat_map(Tensor::to_f32).collect();
-        let x = Tensor::from_f32(&[views.len(), 3, h, w], &values)?;
-        let outputs = self.vision.run(&x, Outputs::logits())?;
+        let outputs = self.vision.run_images(views, Outputs::logits())?;
         let logits = match outputs.into_iter().next() {
             Some((_, logits)) => logits.to_f32(),
             None => return Err(Error::Plan("the model has no output".into())),

@@ -76,14 +76,7 @@ fn read_all(
         let mut mine = Vec::new();
         while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < paths.len())
         {
-            let read = std::panic::catch_unwind(|| one(&paths[i]));
-            let read = read.unwrap_or_else(|_| {
-                Err(Error::file(
-                    &paths[i],
-                    "the decoder failed; the image is damaged",
-                ))
-            });
-            mine.push((i, read));
+            mine.push((i, one(&paths[i])));
         }
         mine
     };
@@ -92,7 +85,10 @@ fn read_all(
             .map(|_| scope.spawn(work))
             .collect();
         (workers.into_iter())
-            .flat_map(|w| w.join().unwrap_or_default())
+            .flat_map(|w| {
+                w.join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
             .collect::<Vec<_>>()
     });
     all.sort_by_key(|(i, _)| *i);

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "images")]
 pub mod attention;
+pub mod ceilings;
 mod classifier;
 pub mod distill;
 #[cfg(feature = "images")]

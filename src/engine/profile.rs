@@ -95,9 +95,10 @@ impl Profile {
                     category,
                     dispatches: of.len(),
                     bytes: of.iter().map(|r| r.bytes).sum(),
+                    // A sum of nothing would be -0.
                     gpu_ms: self
                         .total_ms
-                        .map(|_| of.iter().filter_map(|r| r.gpu_ms).sum()),
+                        .map(|_| of.iter().filter_map(|r| r.gpu_ms).fold(0.0, |a, b| a + b)),
                 }
             })
             .collect()

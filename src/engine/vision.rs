@@ -99,17 +99,55 @@ impl Vision {
                 )));
             }
         };
-        let values = x.to_f32();
-        let each = 3 * h * w;
+        let each = x.bytes().len() / batch;
+        let images: Vec<&[u8]> = x.bytes().chunks(each).collect();
+        self.run_pieces(x.dtype(), &images, outputs)
+    }
+
+    /// As [`Vision::run`], on images [3, height, width] of f32 that lie each for itself.
+    ///
+    /// # Errors
+    /// As [`Vision::run`].
+    pub fn run_images(
+        &mut self,
+        images: &[Tensor],
+        outputs: Outputs,
+    ) -> Result<Vec<(String, Tensor)>> {
+        let [h, w] = self.config.size;
+        for image in images {
+            if image.shape() != [3, h, w] || image.dtype() != DType::F32 {
+                return Err(Error::Usage(format!(
+                    "an image is {image:?}; the model takes f32 [3, {h}, {w}]"
+                )));
+            }
+        }
+        if images.is_empty() {
+            return Err(Error::Usage("a batch has at least 1 image".into()));
+        }
+        let images: Vec<&[u8]> = images.iter().map(Tensor::bytes).collect();
+        self.run_pieces(DType::F32, &images, outputs)
+    }
+
+    fn run_pieces(
+        &mut self,
+        dtype: DType,
+        images: &[&[u8]],
+        outputs: Outputs,
+    ) -> Result<Vec<(String, Tensor)>> {
         let mut parts: Vec<Vec<Tensor>> = Vec::new();
         let mut names = Vec::new();
-        let mut done = 0;
-        while done < batch {
-            let (exe, now) = self.load_at_most(batch - done, outputs)?;
-            let part = &values[done * each..(done + now) * each];
-            parts.push(exe.run(&[Tensor::from_f32(&[now, 3, h, w], part)?])?);
+        let mut left = images;
+        while !left.is_empty() {
+            let (exe, now) = self.load_at_most(left.len(), outputs)?;
+            let (first, rest) = left.split_at(now);
+            exe.upload_pieces(dtype, first)?;
+            exe.submit(true)?;
+            parts.push(exe.download()?);
             names = exe.plan().outputs.iter().map(|p| p.name.clone()).collect();
-            done += now;
+            left = rest;
+        }
+        if parts.len() == 1 {
+            return Ok(names.into_iter().zip(parts.remove(0)).collect());
         }
         (names.into_iter().enumerate())
             .map(|(i, name)| Ok((name, stack(parts.iter().map(|p| &p[i]))?)))

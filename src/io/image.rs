@@ -11,11 +11,12 @@
 //! | EXIF orientation | applied, as Pillow's `ImageOps.exif_transpose` |
 //! | GIF, APNG, animated WebP | the first frame; what a GIF's first frame leaves uncovered is black |
 //!
-//! PNG, GIF, BMP and lossless WebP give exactly Pillow's pixels. JPEG and lossy WebP are other decoders than
-//! Pillow's, whose rounding may differ.
+//! All but lossy WebP give exactly Pillow's pixels; lossy WebP is another decoder than Pillow's, whose rounding may
+//! differ by a level.
 
 use super::preprocess::Picture;
-use super::write_atomically;
+use super::quiet::quietly;
+use super::{jpeg, write_atomically};
 use crate::error::{Error, Result};
 use ::image::metadata::Orientation;
 use ::image::{
@@ -145,20 +146,13 @@ fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, String> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(too_long());
     }
-    let fail = |e: ImageError| describe(format, &e);
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(MAX_DECODED_BYTES);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(fail)?;
-    let (width, height) = decoder.dimensions();
-    check_size(width, height)?;
-    if format == ImageFormat::Jpeg && !is_whole_jpeg(bytes) {
-        return Err("the JPEG image is truncated: its end is missing".into());
-    }
-    // A picture whose EXIF data is broken is shown as it lies.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut image = DynamicImage::from_decoder(decoder).map_err(fail)?;
+    // A file that a decoder's author did not think of may end it in a panic.
+    let decoded = quietly(|| match format {
+        ImageFormat::Jpeg => jpeg::decode(bytes, MAX_DECODED_BYTES),
+        _ => decode_other(bytes, format),
+    });
+    let (mut image, orientation) =
+        decoded.unwrap_or_else(|| Err(fail(format, "the decoder failed")))?;
     if orientation != Orientation::NoTransforms {
         image = DynamicImage::ImageRgb8(rgb(image)?);
         image.apply_orientation(orientation);
@@ -168,7 +162,22 @@ fn decode(bytes: &[u8], format: ImageFormat) -> Result<Picture, String> {
     Picture::new(width as usize, height as usize, image.into_raw()).map_err(|e| e.to_string())
 }
 
-fn check_size(width: u32, height: u32) -> Result<(), String> {
+fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orientation), String> {
+    let fail = |e: ImageError| describe(format, &e);
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(fail)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height)?;
+    // A picture whose EXIF data is broken is shown as it lies.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let image = DynamicImage::from_decoder(decoder).map_err(fail)?;
+    Ok((image, orientation))
+}
+
+pub(super) fn check_size(width: u32, height: u32) -> Result<(), String> {
     if width == 0 || height == 0 {
         return Err(format!("the image has no pixels ({width} x {height})"));
     }
@@ -213,48 +222,41 @@ fn rgb(image: DynamicImage) -> Result<::image::RgbImage, String> {
         .ok_or_else(|| format!("the decoder did not fill {width} x {height} pixels"))
 }
 
-/// Whether the end marker follows the first scan: the decoder fills what is missing with grey and says nothing.
-fn is_whole_jpeg(bytes: &[u8]) -> bool {
-    let mut at = 2;
-    // Segments: 0xff, a marker, the length of what follows including itself.
-    while let Some(&[mark, kind, high, low]) = bytes.get(at..).and_then(|b| b.first_chunk()) {
-        match (mark, kind) {
-            (0xff, 0xda) => return bytes[at..].windows(2).any(|w| w == [0xff, 0xd9]),
-            (0xff, 0x01 | 0xd0..=0xd7) => at += 2,
-            (0xff, 0xff) => at += 1,
-            (0xff, _) => at += 2 + usize::from(u16::from_be_bytes([high, low])),
-            // Bytes between segments, which decoders skip.
-            _ => at += 1,
-        }
-    }
-    false
-}
-
-/// One line about what a decoder found.
-fn describe(format: ImageFormat, error: &ImageError) -> String {
-    let name = match format {
+fn name(format: ImageFormat) -> &'static str {
+    match format {
         ImageFormat::Png => "PNG",
         ImageFormat::Jpeg => "JPEG",
         ImageFormat::WebP => "WebP",
         ImageFormat::Gif => "GIF",
         _ => "BMP",
-    };
-    let text = match error {
-        ImageError::Limits(_) => {
-            return format!(
-                "decoding the {name} image takes more than {} MiB; make it smaller",
-                MAX_DECODED_BYTES >> 20
-            );
-        }
+    }
+}
+
+/// That the image is damaged, in one line.
+pub(super) fn fail(format: ImageFormat, what: &str) -> String {
+    let line: Vec<&str> = what.split_whitespace().collect();
+    format!("the {} image is damaged: {}", name(format), line.join(" "))
+}
+
+/// One line about what a decoder found.
+fn describe(format: ImageFormat, error: &ImageError) -> String {
+    let name = name(format);
+    match error {
+        ImageError::Limits(_) => format!(
+            "decoding the {name} image takes more than {} MiB; make it smaller",
+            MAX_DECODED_BYTES >> 20
+        ),
         ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-            return format!("the {name} image is truncated: its end is missing");
+            format!("the {name} image is truncated: its end is missing")
         }
-        other => other.to_string(),
-    };
-    let what = match error {
-        ImageError::Unsupported(_) => "is of a kind that cannot be read",
-        _ => "is damaged",
-    };
-    let line: Vec<&str> = text.split_whitespace().collect();
-    format!("the {name} image {what}: {}", line.join(" "))
+        ImageError::Unsupported(what) => {
+            let line = what.to_string();
+            let line: Vec<&str> = line.split_whitespace().collect();
+            format!(
+                "the {name} image is of a kind that cannot be read: {}",
+                line.join(" ")
+            )
+        }
+        other => fail(format, &other.to_string()),
+    }
 }

@@ -12,10 +12,14 @@ mod header;
 pub mod hub;
 #[cfg(feature = "images")]
 pub mod image;
+#[cfg(feature = "images")]
+mod jpeg;
 mod json;
 pub mod labels;
 mod language;
 pub mod preprocess;
+#[cfg(any(feature = "images", feature = "text"))]
+mod quiet;
 mod resample;
 mod save;
 mod shards;

@@ -92,6 +92,7 @@ pub static KERNELS: &[&Kernel] = &[
     &elementwise::fill::KERNEL,
     &elementwise::gated::KERNEL,
     &elementwise::gated_bwd::KERNEL,
+    &elementwise::multiply_add::KERNEL,
     &elementwise::unary::KERNEL,
     &elementwise::unary_bwd::KERNEL,
     &elementwise::window::KERNEL,

@@ -7,6 +7,7 @@ pub use layout::Layout;
 pub use quant::Format;
 
 use crate::error::{Error, Result};
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 /// Element types, of arrays on the host and of storage on a device.
@@ -121,7 +122,14 @@ impl Tensor {
         }
         match self.dtype {
             DType::F32 => each(&self.data, f32::from_le_bytes),
-            DType::F16 => each(&self.data, |b| f16::from_le_bytes(b).to_f32()),
+            DType::F16 => match bytemuck::try_cast_slice::<u8, f16>(&self.data) {
+                Ok(halves) => {
+                    let mut out = vec![0.0; halves.len()];
+                    halves.convert_to_f32_slice(&mut out);
+                    out
+                }
+                Err(_) => each(&self.data, |b| f16::from_le_bytes(b).to_f32()),
+            },
             DType::BF16 => each(&self.data, |b| bf16::from_le_bytes(b).to_f32()),
             DType::I64 => each(&self.data, |b| i64::from_le_bytes(b) as f32),
             DType::U32 => each(&self.data, |b| u32::from_le_bytes(b) as f32),
@@ -167,7 +175,6 @@ impl Tensor {
 
 /// `values` as f16, rounded to nearest even, little-endian.
 pub fn encode_f16(values: &[f32]) -> Vec<u8> {
-    use half::slice::HalfFloatSliceExt;
     let mut out = vec![f16::ZERO; values.len()];
     out.convert_from_f32_slice(values);
     bytemuck::cast_slice(&out).to_vec()

@@ -134,14 +134,15 @@ pub fn summary(model: &Classifier, done: usize, begin: Instant) {
     let device = vision.device();
     let config = vision.config();
     let [h, w] = config.size;
+    let rate = done as f64 / seconds.max(1e-9);
     output::note(format_args!(
-        "{done} {} by EfficientViT-{} at {h}×{w} in {} on {} ({}): {:.1} images/s",
+        "{done} {} by EfficientViT-{} at {h}×{w} in {} on {} ({}): {rate:.*} images/s",
         if done == 1 { "picture" } else { "pictures" },
         config.name().unwrap_or("?").to_uppercase(),
         vision.dtype(),
         device.name(),
         device.backend(),
-        done as f64 / seconds.max(1e-9),
+        if rate < 1.0 { 3 } else { 1 },
     ));
 }
 

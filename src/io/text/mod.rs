@@ -1,7 +1,6 @@
 //! Text in and out: tokenizers, chat templates, and text that comes token by token.
 
 mod chat;
-mod quiet;
 mod stream;
 mod tokenizer;
 

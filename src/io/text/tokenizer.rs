@@ -1,9 +1,9 @@
 //! Text to tokens and back, by the published tokenizer.
 
-use super::quiet::quietly;
 use super::{ChatTemplate, Message, Stream};
 use crate::error::{Error, Result};
 use crate::io::header::{one_line, quote};
+use crate::io::quiet::quietly;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tokenizers::Tokenizer as Inner;

@@ -5,6 +5,7 @@ pub mod copy;
 pub mod fill;
 pub mod gated;
 pub mod gated_bwd;
+pub mod multiply_add;
 pub mod unary;
 pub mod unary_bwd;
 pub mod window;
