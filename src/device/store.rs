@@ -179,6 +179,12 @@ impl Store {
         constants.rewrite(&self.device, read)
     }
 
+    /// Forgets all constants: plans that are loaded keep theirs, those loaded later make them anew.
+    pub fn forget_constants(&self) {
+        let mut constants = (self.constants.lock()).unwrap_or_else(PoisonError::into_inner);
+        *constants = Constants::default();
+    }
+
     /// Bytes of the constants and of the states that it holds.
     pub fn bytes(&self) -> (u64, u64) {
         let states = (self.states().values())

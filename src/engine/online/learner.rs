@@ -7,7 +7,7 @@ use super::{Figures, OnlineSettings};
 use crate::engine::distill::{Settings, Trainer};
 use crate::engine::language::{Kept, Language, Session};
 use crate::error::{Error, Result};
-use crate::io::{Checkpoint, LanguageFiles};
+use crate::io::{Checkpoint, LanguageFiles, Lock};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,9 @@ pub(super) struct Learner {
     target: String,
     vocab: usize,
     settings: OnlineSettings,
-    trainer: Trainer,
+    pub(super) trainer: Trainer,
+    /// Of the folder that it saves to.
+    _lock: Option<Lock>,
     replay: Replay,
     update: Option<Update>,
     held: VecDeque<Lesson>,
@@ -45,6 +47,7 @@ impl Learner {
         settings: OnlineSettings,
     ) -> Result<Self> {
         settings.check()?;
+        let lock = settings.save.as_deref().map(Lock::of).transpose()?;
         let saved = (settings.save.as_ref()).filter(|d| d.join(WEIGHTS).exists());
         let (draft, version) = match saved {
             Some(folder) => resumed(draft, folder)?,
@@ -62,6 +65,7 @@ impl Learner {
         Ok(Self {
             trainer: Trainer::new(&draft, training)?,
             draft,
+            _lock: lock,
             target: target.name(),
             vocab,
             replay: Replay::new(settings.interval, rows, settings.max_age),
