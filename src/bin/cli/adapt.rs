@@ -4,8 +4,11 @@ use super::language::Opened;
 use super::output;
 use super::routing::Routing;
 use cascadia::engine::language::{Draft, Request, Session, Stats};
-use cascadia::engine::online::{Drafts, Figures, Online, OnlineSettings, Routed};
+use cascadia::engine::online::{
+    Drafts, Figures, Online, OnlineSettings, Positions, Routed, Source,
+};
 use cascadia::{Error, Result};
+use clap::ValueEnum;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -16,8 +19,55 @@ pub struct Adapt {
     /// The draft's folder: read where it holds one, written when it has learned
     #[arg(long, value_name = "DIR", requires = "adapt", conflicts_with_all = ["drafts", "label"])]
     save_draft: Option<PathBuf>,
+    /// Which of the target's distributions it learns from: those of corrected tokens, or of accepted ones too
+    #[arg(
+        long,
+        value_name = "WHICH",
+        default_value = "errors",
+        requires = "adapt"
+    )]
+    adapt_positions: Taught,
+    /// Along whose texts: the target's own, the draft's answers to the same prompts, or either
+    #[arg(
+        long,
+        value_name = "WHOSE",
+        default_value = "teacher",
+        requires = "adapt"
+    )]
+    adapt_source: Whose,
+    /// Keep of each distribution only the likeliest tokens that have this probability together; --stats tells what that
+    /// drops
+    #[arg(
+        long,
+        value_name = "P",
+        requires = "adapt",
+        allow_negative_numbers = true
+    )]
+    adapt_top_p: Option<f32>,
     #[command(flatten)]
     pub routing: Routing,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Taught {
+    Errors,
+    All,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Whose {
+    Teacher,
+    Student,
+    Mixed,
+}
+
+impl Taught {
+    pub fn positions(self) -> Positions {
+        match self {
+            Self::Errors => Positions::Errors,
+            Self::All => Positions::All,
+        }
+    }
 }
 
 /// What answers: with a draft that stays as it is, with one that learns, or with several.
@@ -38,6 +88,13 @@ impl Adapt {
         OnlineSettings {
             interval: 1,
             save: self.save_draft.clone(),
+            positions: self.adapt_positions.positions(),
+            source: match self.adapt_source {
+                Whose::Teacher => Source::Teacher,
+                Whose::Student => Source::Student,
+                Whose::Mixed => Source::Mixed,
+            },
+            keep_top: self.adapt_top_p,
             ..OnlineSettings::default()
         }
     }
@@ -166,6 +223,14 @@ impl Speaker {
                 "{name}: {fate} version {}, from {} rows; Σ min(p, q) on rows held out {was:.3} before, {is:.3} after",
                 figures.version, figures.rows
             ));
+            let d = &figures.dropped;
+            if d.rows > 0 {
+                output::note(format_args!(
+                    "{name}: {} rows kept in {} bytes instead of {}; dropped probability {:.4} in the mean and {:.4} at \
+                     most, total variation {:.4} and {:.4}",
+                    d.rows, d.bytes, d.whole_bytes, d.mean, d.most, d.tv_mean, d.tv_most
+                ));
+            }
         }
         Ok(())
     }

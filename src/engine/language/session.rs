@@ -286,8 +286,8 @@ impl Session {
         self.target.store.write("draft_start", 0, &[last as u32])
     }
 
-    /// Forgets the sequence.
-    pub(super) fn forget(&mut self) {
+    /// Forgets the sequence: nothing that was computed is used again.
+    pub fn forget(&mut self) {
         self.known.clear();
         (self.cached, self.drafted) = (0, 0);
     }

@@ -39,6 +39,8 @@ pub(super) struct Arm {
     /// When it was taken last.
     pub last: u64,
     pub parked: usize,
+    /// What it took on the device when it was parked last.
+    pub parked_bytes: u64,
     pub requests: usize,
     pub done: Stats,
 }

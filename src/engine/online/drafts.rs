@@ -81,7 +81,8 @@ impl Drafts {
     /// `base`.
     ///
     /// # Errors
-    /// [`Error::Usage`] where settings or names cannot be, or a draft does not go with the target; [`Error::File`] where
+    /// [`Error::Usage`] where settings or names cannot be, or a draft does not go with the target or takes more memory
+    /// than all may; [`Error::File`] where
     /// the folder holds something else, or drafts learn and another process writes to it.
     pub fn new(
         target: &Arc<Language>,
@@ -180,7 +181,9 @@ impl Drafts {
             // Whether it goes with the target.
             drop(self.session.drafter(Draft::Model(draft.clone()))?);
         }
-        self.arms.push(Arm::new(text, draft));
+        let arm = Arm::new(text, draft);
+        self.fits(&arm)?;
+        self.arms.push(arm);
         self.bandit
             .add(known.drafts.get(text).copied().unwrap_or_default());
         Ok(())
@@ -240,8 +243,7 @@ impl Drafts {
     /// likely to save the most.
     ///
     /// # Errors
-    /// As there; [`Error::Usage`] where there is no such draft and none is begun, or where it takes more memory than all
-    /// may.
+    /// As there; [`Error::Usage`] where there is no such draft and none is begun.
     pub fn serve(
         &mut self,
         prompt: &[u32],

@@ -1,9 +1,23 @@
 //! Which drafts are on the device: the one at work, and of the others as many as there is memory for.
 
+use super::arm::Arm;
 use super::drafts::Drafts;
 use crate::error::{Error, Result};
 
 impl Drafts {
+    /// # Errors
+    /// [`Error::Usage`] where `arm` takes more than all drafts may.
+    pub(super) fn fits(&self, arm: &Arm) -> Result<()> {
+        let least = arm.least_bytes(self.settings.online.is_some())?;
+        match self.settings.memory.filter(|most| least > *most) {
+            Some(most) => Err(Error::Usage(format!(
+                "draft `{}` takes {least} bytes on the device, more than the {most} that drafts may take",
+                arm.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Puts `arm` to work.
     pub(super) fn take(&mut self, arm: usize) -> Result<()> {
         self.clock += 1;
@@ -13,14 +27,9 @@ impl Drafts {
         }
         if let Some(most) = self.settings.memory {
             let least = self.arms[arm].least_bytes(self.settings.online.is_some())?;
-            if least > most {
-                return Err(Error::Usage(format!(
-                    "draft `{}` takes {least} bytes on the device, more than the {most} that drafts may take",
-                    self.arms[arm].name
-                )));
-            }
+            let needed = least.max(self.arms[arm].parked_bytes);
             let here = self.arms[arm].own_bytes();
-            self.make_room(most.saturating_sub(least.saturating_sub(here)), arm)?;
+            self.make_room(most.saturating_sub(needed.saturating_sub(here)), arm)?;
         }
         let online = self.online(arm);
         self.arms[arm].wake(&self.session, online)?;
@@ -60,6 +69,7 @@ impl Drafts {
                 self.rest()?;
                 continue;
             };
+            self.arms[oldest].parked_bytes = self.bytes_of(oldest);
             self.arms[oldest].park()?;
         }
         Ok(())

@@ -6,21 +6,25 @@
 
 mod arm;
 mod drafts;
+mod gather;
 mod learner;
 mod lesson;
 mod measured;
 mod memory;
 mod parked;
 mod replay;
+mod row;
 mod serve;
 mod settings;
 mod update;
+mod writer;
 
 pub use arm::ArmFigures;
 pub use drafts::{BASE, Drafts, DraftsSettings, NGRAM, Routed, name};
 pub use replay::{Example, Replay, Trigger};
+pub use row::Dropped;
 pub use serve::Each;
-pub use settings::{OnlineSettings, Positions};
+pub use settings::{OnlineSettings, Positions, Source};
 pub use update::Verdict;
 
 use crate::engine::language::{Draft, Language, Request, Room, Session, Stats, Watch};
@@ -44,6 +48,12 @@ pub struct Figures {
     /// In the buffer now, and the bytes on the device that it has room for.
     pub buffered: usize,
     pub buffer_bytes: u64,
+    /// Bytes of distributions in the buffer that are on the host, compressed, and what compressing dropped by now.
+    pub host_bytes: u64,
+    pub dropped: Dropped,
+    /// Texts of the draft's own that it learned from, and tokens of them.
+    pub own_texts: usize,
+    pub own_tokens: usize,
     /// Of all updates, and of those of them within [`Online::serve`].
     pub update_seconds: f64,
     pub serve_update_seconds: f64,

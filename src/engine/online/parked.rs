@@ -15,6 +15,9 @@ impl Learner {
         }
         self.save();
         self.trainer.park()?;
+        if let Some(writer) = &mut self.writer {
+            writer.park();
+        }
         self.draft.evict();
         Ok(())
     }

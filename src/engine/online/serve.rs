@@ -51,14 +51,15 @@ pub(super) fn serve(
     };
     let stats = generation.stats().clone();
     drop(generation);
-    let kept = session.take_kept();
     let mut update_seconds = 0.0;
     match learner {
-        // Nobody learns from them.
-        None => session.release(kept.into_iter().map(|k| k.slot)),
+        None => {
+            // Nobody learns from them.
+            let kept = session.take_kept();
+            session.release(kept.into_iter().map(|k| k.slot));
+        }
         Some(learner) => {
-            let over = learner.gather(session.tokens(), kept);
-            session.release(over);
+            learner.gather(session, prompt.len())?;
             learner.save();
             learner.start(session)?;
             update_seconds = learner.spent() - before;
