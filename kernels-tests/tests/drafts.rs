@@ -2,7 +2,9 @@
 //! are parked on the host come back as they were.
 
 use cascadia::engine::language::{Draft, DraftLen, Request, Room, Sampling, Session};
-use cascadia::engine::online::{ArmFigures, BASE, Drafts, DraftsSettings, NGRAM, OnlineSettings};
+use cascadia::engine::online::{
+    ArmFigures, BASE, Drafts, DraftsSettings, NGRAM, Online, OnlineSettings, Source,
+};
 use kernels_tests::distill::{Pair, one, pair};
 use std::path::Path;
 
@@ -235,4 +237,58 @@ fn without_a_label_the_draft_that_saves_most_serves() {
     assert!(of(&figures, "same").saved > Some(0.7));
     assert!(of(&figures, BASE).saved < Some(0.5));
     assert!(same >= 10, "{taken:?}");
+}
+
+#[test]
+fn compressed_distributions_and_own_texts_teach_too() {
+    let pair = pair(&one());
+    let prompt = &pair.tokens[..8];
+    let expected = plain(&pair, prompt);
+    for (keep_top, source) in [(Some(0.9), Source::Teacher), (None, Source::Student)] {
+        let settings = OnlineSettings {
+            keep_top,
+            source,
+            steps: 4,
+            max_rows: 500,
+            ..online()
+        };
+        let mut online = Online::new(&pair.target, &pair.draft, settings, Room::of(64))
+            .unwrap_or_else(|e| panic!("{e}"));
+        let mut overlaps = Vec::new();
+        for _ in 0..4 {
+            let served = online
+                .serve(prompt, &request(), &mut |_| ())
+                .unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(served.tokens, expected);
+            overlaps.extend(served.overlap);
+            assert_eq!(
+                online.figures().host_bytes,
+                0,
+                "an update takes them at once"
+            );
+            online.idle().unwrap_or_else(|e| panic!("{e}"));
+        }
+        let figures = online.figures();
+        println!("{overlaps:?} {figures:?}");
+        assert!(overlaps[3] > overlaps[0] + 0.05, "{overlaps:?}");
+        assert_eq!((figures.updates, figures.bad_rows), (4, 0));
+        let dropped = figures.dropped;
+        match keep_top {
+            Some(top) => {
+                let most = 1.0 - f64::from(top);
+                assert_eq!((figures.own_texts, figures.lost_rows), (0, 0));
+                assert!(dropped.rows >= 4 && dropped.bytes < dropped.whole_bytes);
+                assert!(
+                    dropped.mean > 0.0 && dropped.most <= most + 1e-6,
+                    "{dropped:?}"
+                );
+                assert!(dropped.tv_most <= most + 2e-3, "{dropped:?}");
+            }
+            None => {
+                assert_eq!((figures.own_texts, dropped.rows), (4, 0));
+                // Every token of the draft's answers, which are at most as long as those that were served.
+                assert!((4..4 * NEW).contains(&figures.own_tokens), "{figures:?}");
+            }
+        }
+    }
 }

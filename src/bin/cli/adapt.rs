@@ -202,7 +202,12 @@ impl Speaker {
         match self {
             Self::Still(_) => return Ok(()),
             Self::Learning(online) => online.idle()?,
-            Self::Several(drafts) => drafts.idle()?,
+            Self::Several(drafts) => {
+                drafts.idle()?;
+                if let Some(error) = drafts.write_error() {
+                    output::note(format_args!("what drafts saved was not written: {error}"));
+                }
+            }
         }
         for (name, figures) in self.learned() {
             let before = before.iter().find(|b| b.0 == name).map(|b| &b.1);

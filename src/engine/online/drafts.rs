@@ -57,6 +57,8 @@ pub struct Drafts {
     pub(super) at: usize,
     pub(super) clock: u64,
     served: f64,
+    /// Why what was measured could not be written the last time.
+    write_error: Option<String>,
 }
 
 /// `text` as the name of a draft, or of the label that stands for it: letters, digits, `-`, `_` and `.`, as it is the
@@ -95,12 +97,16 @@ impl Drafts {
         let (mut rows, mut all) = (0, false);
         if let Some(online) = &settings.online {
             online.check()?;
-            rows = online.rows(target.config().vocab());
+            rows = online.ring(online.rows(target.config().vocab()), room.positions);
             all = online.positions == Positions::All;
         }
         session.watch(Watch { rows, all })?;
         let (mut lock, mut measured) = (None, Measured::default());
         if let Some(folder) = &settings.folder {
+            if settings.online.is_none() && !folder.is_dir() {
+                let message = "is no folder of drafts; it is made where drafts learn";
+                return Err(Error::file(folder, message));
+            }
             lock = match Lock::of(folder) {
                 Ok(lock) => Some(lock),
                 Err(e) if settings.online.is_some() => return Err(e),
@@ -120,6 +126,7 @@ impl Drafts {
             at: 0,
             clock: 0,
             served: 0.0,
+            write_error: None,
         };
         drafts.add(NGRAM, None, &measured)?;
         for (name, draft) in base.map(|b| (BASE.to_string(), b)).into_iter().chain(named) {
@@ -276,10 +283,11 @@ impl Drafts {
         })
     }
 
-    /// Uses idle time: ends the updates that are due of drafts on the device, and writes what was measured.
+    /// Uses idle time: ends the updates that are due of drafts on the device, and writes what was measured. What the
+    /// operating system refuses is noted, and serving goes on.
     ///
     /// # Errors
-    /// What training and writing return.
+    /// What training returns.
     pub fn idle(&mut self) -> Result<()> {
         for arm in 0..self.arms.len() {
             let here = arm == self.at || self.arms[arm].drafter.is_some();
@@ -290,7 +298,13 @@ impl Drafts {
         if let Some(most) = self.settings.memory {
             self.make_room(most, self.at)?;
         }
-        self.write()
+        self.write_error = self.write().err().map(|e| e.to_string());
+        Ok(())
+    }
+
+    /// Why what was measured could not be written the last time.
+    pub fn write_error(&self) -> Option<&str> {
+        self.write_error.as_deref()
     }
 
     /// Writes what was measured, where there is a folder to write to.

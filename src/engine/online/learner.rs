@@ -101,11 +101,6 @@ impl Learner {
         })
     }
 
-    /// Rows of the buffer.
-    pub fn rows(&self) -> usize {
-        self.settings.rows(self.vocab)
-    }
-
     pub fn figures(&self) -> Figures {
         Figures {
             buffered: self.replay.rows(),

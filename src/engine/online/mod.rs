@@ -101,10 +101,11 @@ impl Online {
         room: Room,
     ) -> Result<Self> {
         let all = settings.positions == Positions::All;
+        let rows = settings.rows(target.config().vocab());
+        let ring = settings.ring(rows, room.positions);
         let learner = Learner::new(target, draft, settings)?;
         let mut session = Session::new(target, Draft::Model(learner.draft.clone()), room)?;
-        let rows = learner.rows();
-        session.watch(Watch { rows, all })?;
+        session.watch(Watch { rows: ring, all })?;
         Ok(Self {
             session,
             learner,

@@ -132,4 +132,12 @@ impl OnlineSettings {
         let fit = usize::try_from(self.max_bytes / row).unwrap_or(usize::MAX);
         self.max_rows.min(fit).max(1)
     }
+
+    /// Of `rows` on the device, those for sequences of `positions`: compressed ones are free again when a request ends.
+    pub(super) fn ring(&self, rows: usize, positions: usize) -> usize {
+        match self.keep_top {
+            Some(_) => rows.min(positions.max(1)),
+            None => rows,
+        }
+    }
 }

@@ -82,6 +82,12 @@ fn several_drafts_are_routed_and_saved_apart() {
     );
 
     let fails = |args: &[std::ffi::OsString], said: &[&str]| bench.fails(args, said);
+    let nowhere = bench.path("nowhere");
+    fails(
+        &plus(&line, "--drafts", &[&nowhere]),
+        &["nowhere", "no folder of drafts"],
+    );
+    assert!(!nowhere.exists());
     fails(
         &plus(&line, "--label no --drafts", &[&folder]),
         &["no draft `no`", "ngram, base, sql"],
