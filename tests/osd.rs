@@ -153,6 +153,17 @@ fn a_draft_that_learns_changes_no_answer() {
 }
 
 #[test]
+fn a_draft_for_each_domain_changes_no_answer() {
+    let bench = Bench::new();
+    let arms = ["static", "online-8", "routed"];
+    let out = experiment(&bench, "mixed", &arms, "figure6.svg");
+    assert!(out.lines().any(|line| line == SAME), "{out}");
+    let compared = "one draft per domain is no worse than one for all";
+    let line = out.lines().find(|l| l.starts_with(compared));
+    assert!(line.is_some_and(|l| l.contains(" against ")), "{out}");
+}
+
+#[test]
 fn what_cannot_be_measured_is_said_in_a_line() {
     let bench = Bench::new();
     let out = bench.path("results");

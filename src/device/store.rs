@@ -129,9 +129,25 @@ impl Store {
     /// # Errors
     /// [`Error::Usage`] where there is no such state.
     pub fn read(&self, name: &str) -> Result<Tensor> {
+        let len = self.known(name)?.len;
+        self.read_part(name, 0, len)
+    }
+
+    /// As [`Store::read`], of `len` elements from element `at` on, whose bytes are multiples of 4.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there is no such state, or they are beyond it.
+    pub fn read_part(&self, name: &str, at: usize, len: usize) -> Result<Tensor> {
         let state = self.known(name)?;
+        let begin = (at * state.dtype.bytes()) as u64;
+        if at + len > state.len || !begin.is_multiple_of(4) {
+            return Err(Error::Usage(format!(
+                "{len} elements at {at} cannot be read of state `{name}`, {} × {}",
+                state.len, state.dtype
+            )));
+        }
         use wgpu::BufferUsages as U;
-        let bytes = (state.len * state.dtype.bytes()) as u64;
+        let bytes = (len * state.dtype.bytes()) as u64;
         let copy = self
             .device
             .buffer("state", bytes, U::COPY_DST | U::MAP_READ)?;
@@ -139,10 +155,10 @@ impl Store {
             .device
             .device
             .create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(&state.buffer, 0, &copy, 0, bytes.next_multiple_of(4));
+        encoder.copy_buffer_to_buffer(&state.buffer, begin, &copy, 0, bytes.next_multiple_of(4));
         self.device.queue.submit([encoder.finish()]);
         let data = self.device.read(&copy, bytes)?;
-        Tensor::new(state.dtype, &[state.len], data)
+        Tensor::new(state.dtype, &[len], data)
     }
 
     /// Copies state `from` to state `to`, after everything submitted before.
@@ -177,6 +193,12 @@ impl Store {
         self.device.check()?;
         let constants = (self.constants.lock()).unwrap_or_else(PoisonError::into_inner);
         constants.rewrite(&self.device, read)
+    }
+
+    /// Forgets all constants: plans that are loaded keep theirs, those loaded later make them anew.
+    pub fn forget_constants(&self) {
+        let mut constants = (self.constants.lock()).unwrap_or_else(PoisonError::into_inner);
+        *constants = Constants::default();
     }
 
     /// Bytes of the constants and of the states that it holds.

@@ -17,6 +17,7 @@ mod jpeg;
 mod json;
 pub mod labels;
 mod language;
+mod lock;
 pub mod preprocess;
 #[cfg(any(feature = "images", feature = "text"))]
 mod quiet;
@@ -32,6 +33,7 @@ pub use generation::Generation;
 pub use gguf::{Gguf, Meta};
 pub use json::utf8;
 pub use language::{LanguageFiles, Parts};
+pub use lock::Lock;
 pub use safetensors::Dtype as FileDType;
 pub use save::{save, serialize, write_atomically};
 pub use shards::Shards;

@@ -53,6 +53,9 @@ pub fn serialize(
     safetensors::serialize(views, metadata).map_err(refused)
 }
 
+/// How the names of files end that are not finished.
+pub(super) const UNFINISHED: &str = ".tmp";
+
 /// Has `write` fill a new file beside `path`, then puts it in the place of `path`.
 ///
 /// Where anything fails, the new file is removed, and what stood at `path` is as it was. A link at `path` is followed.
@@ -83,7 +86,7 @@ pub fn write_atomically(
         _ => PathBuf::from("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".").suffix(".tmp");
+    builder.prefix(".").suffix(UNFINISHED);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -2,30 +2,119 @@
 
 use super::language::Opened;
 use super::output;
+use super::routing::Routing;
 use cascadia::engine::language::{Draft, Request, Session, Stats};
-use cascadia::engine::online::{Online, OnlineSettings};
+use cascadia::engine::online::{
+    Drafts, Figures, Online, OnlineSettings, Positions, Routed, Source,
+};
 use cascadia::{Error, Result};
+use clap::ValueEnum;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Adapt {
     /// The draft learns from what it got wrong, after each answer and while the next one is generated
     #[arg(long)]
-    adapt: bool,
+    pub adapt: bool,
     /// The draft's folder: read where it holds one, written when it has learned
-    #[arg(long, value_name = "DIR", requires = "adapt")]
+    #[arg(long, value_name = "DIR", requires = "adapt", conflicts_with_all = ["drafts", "label"])]
     save_draft: Option<PathBuf>,
+    /// Which of the target's distributions it learns from: those of corrected tokens, or of accepted ones too
+    #[arg(
+        long,
+        value_name = "WHICH",
+        default_value = "errors",
+        requires = "adapt"
+    )]
+    adapt_positions: Taught,
+    /// Along whose texts: the target's own, the draft's answers to the same prompts, or either
+    #[arg(
+        long,
+        value_name = "WHOSE",
+        default_value = "teacher",
+        requires = "adapt"
+    )]
+    adapt_source: Whose,
+    /// Keep of each distribution only the likeliest tokens that have this probability together; --stats tells what that
+    /// drops
+    #[arg(
+        long,
+        value_name = "P",
+        requires = "adapt",
+        allow_negative_numbers = true
+    )]
+    adapt_top_p: Option<f32>,
+    #[command(flatten)]
+    pub routing: Routing,
 }
 
-/// What answers: with a draft that stays as it is, or with one that learns.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Taught {
+    Errors,
+    All,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Whose {
+    Teacher,
+    Student,
+    Mixed,
+}
+
+impl Taught {
+    pub fn positions(self) -> Positions {
+        match self {
+            Self::Errors => Positions::Errors,
+            Self::All => Positions::All,
+        }
+    }
+}
+
+/// What answers: with a draft that stays as it is, with one that learns, or with several.
 pub enum Speaker {
     Still(Box<Session>),
     Learning(Box<Online>),
+    Several(Box<Drafts>),
+}
+
+/// What was done, and by which draft where there are several.
+pub struct Spoken {
+    pub stats: Stats,
+    pub routed: Option<Routed>,
+}
+
+impl Adapt {
+    fn online(&self) -> OnlineSettings {
+        OnlineSettings {
+            interval: 1,
+            save: self.save_draft.clone(),
+            positions: self.adapt_positions.positions(),
+            source: match self.adapt_source {
+                Whose::Teacher => Source::Teacher,
+                Whose::Student => Source::Student,
+                Whose::Mixed => Source::Mixed,
+            },
+            keep_top: self.adapt_top_p,
+            ..OnlineSettings::default()
+        }
+    }
 }
 
 impl Speaker {
     /// With room for `wanted` tokens at least.
     pub fn new(opened: &Opened, wanted: usize, adapt: &Adapt) -> Result<Self> {
+        if adapt.routing.wanted(opened) {
+            if adapt.save_draft.is_some() {
+                return Err(Error::Usage(
+                    "--save-draft is the folder of one draft; several are saved below --drafts DIR"
+                        .into(),
+                ));
+            }
+            let online = adapt.adapt.then(|| adapt.online());
+            let drafts = adapt.routing.open(opened, wanted, online)?;
+            return Ok(Self::Several(Box::new(drafts)));
+        }
+        adapt.routing.alone()?;
         if !adapt.adapt {
             return Ok(Self::Still(Box::new(opened.session(wanted)?)));
         }
@@ -34,13 +123,8 @@ impl Speaker {
                 "--adapt trains a draft: give --draft a model".into(),
             ));
         };
-        let settings = OnlineSettings {
-            interval: 1,
-            save: adapt.save_draft.clone(),
-            ..OnlineSettings::default()
-        };
         let room = opened.room(wanted)?;
-        let online = Online::new(&opened.target, draft, settings, room)?;
+        let online = Online::new(&opened.target, draft, adapt.online(), room)?;
         Ok(Self::Learning(Box::new(online)))
     }
 
@@ -48,60 +132,111 @@ impl Speaker {
         match self {
             Self::Still(session) => session.check(prompt, request),
             Self::Learning(online) => online.session().check(prompt, request),
+            Self::Several(drafts) => drafts.session().check(prompt, request),
         }
     }
 
-    /// Generates; `each` gets tokens as they are accepted.
+    /// Whether there are several drafts, and one of them can serve what is labelled `label`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where not.
+    pub fn knows(&self, label: &str) -> Result<()> {
+        match self {
+            Self::Several(drafts) => drafts.check(label),
+            _ => Err(Error::Usage(
+                "labels are for several drafts: give --drafts, --label, or --draft with names"
+                    .into(),
+            )),
+        }
+    }
+
+    /// Generates, with the draft of `label` where there are several; `each` gets tokens as they are accepted, and what was
+    /// done so far.
     pub fn speak(
         &mut self,
         prompt: &[u32],
         request: &Request,
-        mut each: impl FnMut(&[u32]) -> Result<()>,
-    ) -> Result<Stats> {
-        match self {
+        label: Option<&str>,
+        mut each: impl FnMut(&[u32], &Stats) -> Result<()>,
+    ) -> Result<Spoken> {
+        let mut shown = Ok(());
+        let mut show = |tokens: &[u32], stats: &Stats| {
+            if shown.is_ok() {
+                shown = each(tokens, stats);
+            }
+        };
+        let (stats, routed) = match self {
             Self::Still(session) => {
                 let mut generation = session.generate(prompt, request)?;
                 while let Some(tokens) = generation.next()? {
-                    each(&tokens)?;
+                    each(&tokens, generation.stats())?;
                 }
-                Ok(generation.stats().clone())
+                (generation.stats().clone(), None)
             }
             Self::Learning(online) => {
-                let mut shown = Ok(());
-                let served = online.serve(prompt, request, &mut |tokens| {
-                    if shown.is_ok() {
-                        shown = each(tokens);
-                    }
-                })?;
-                shown.map(|()| served.stats)
+                let served = online.serve_shown(prompt, request, &mut show)?;
+                (served.stats, None)
             }
+            Self::Several(drafts) => {
+                let routed = drafts.serve(prompt, request, label, &mut show)?;
+                (routed.served.stats.clone(), Some(routed))
+            }
+        };
+        shown.map(|()| Spoken { stats, routed })
+    }
+
+    /// What drafts learned, by their names where there are several.
+    fn learned(&self) -> Vec<(String, Figures)> {
+        match self {
+            Self::Still(_) => Vec::new(),
+            Self::Learning(online) => vec![("the draft".into(), online.figures())],
+            Self::Several(drafts) => (drafts.figures().into_iter())
+                .filter_map(|arm| Some((format!("draft `{}`", arm.name), arm.online?)))
+                .collect(),
         }
     }
 
     /// Learns what is left, and with `say` tells what became of it.
     pub fn learn(&mut self, say: bool) -> Result<()> {
-        let Self::Learning(online) = self else {
-            return Ok(());
-        };
-        let before = online.figures();
-        online.idle()?;
-        let figures = online.figures();
-        if let Some(error) = &figures.save_error {
-            output::note(format_args!("the draft was not saved: {error}"));
+        let before = self.learned();
+        match self {
+            Self::Still(_) => return Ok(()),
+            Self::Learning(online) => online.idle()?,
+            Self::Several(drafts) => {
+                drafts.idle()?;
+                if let Some(error) = drafts.write_error() {
+                    output::note(format_args!("what drafts saved was not written: {error}"));
+                }
+            }
         }
-        if !say {
-            return Ok(());
+        for (name, figures) in self.learned() {
+            let before = before.iter().find(|b| b.0 == name).map(|b| &b.1);
+            let (updates, back) = before.map_or((0, 0), |b| (b.updates, b.rolled_back));
+            if let Some(error) = &figures.save_error {
+                output::note(format_args!("{name} was not saved: {error}"));
+            }
+            let several = matches!(self, Self::Several(_));
+            let fate = match (figures.updates, figures.rolled_back) {
+                _ if !say => continue,
+                (n, _) if n > updates => "now",
+                (_, n) if n > back => "rolled back, so still",
+                _ if several => continue,
+                _ => "nothing to learn, still",
+            };
+            let [was, is] = figures.canary.unwrap_or_default();
+            output::note(format_args!(
+                "{name}: {fate} version {}, from {} rows; Σ min(p, q) on rows held out {was:.3} before, {is:.3} after",
+                figures.version, figures.rows
+            ));
+            let d = &figures.dropped;
+            if d.rows > 0 {
+                output::note(format_args!(
+                    "{name}: {} rows kept in {} bytes instead of {}; dropped probability {:.4} in the mean and {:.4} at \
+                     most, total variation {:.4} and {:.4}",
+                    d.rows, d.bytes, d.whole_bytes, d.mean, d.most, d.tv_mean, d.tv_most
+                ));
+            }
         }
-        let fate = match (figures.updates, figures.rolled_back) {
-            (n, _) if n > before.updates => "now",
-            (_, n) if n > before.rolled_back => "rolled back, so still",
-            _ => "nothing to learn, still",
-        };
-        let [was, is] = figures.canary.unwrap_or_default();
-        output::note(format_args!(
-            "the draft: {fate} version {}, from {} rows; Σ min(p, q) on rows held out {was:.3} before, {is:.3} after",
-            figures.version, figures.rows
-        ));
         Ok(())
     }
 }

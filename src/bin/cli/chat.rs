@@ -1,9 +1,11 @@
-//! `cascadia chat`: a conversation in the checkpoint's own template. What was said is not computed again.
+//! `cascadia chat`: a conversation in the checkpoint's own template. What was said is not computed again. Of several
+//! drafts, `/label NAME` chooses one.
 
 use super::adapt::{Adapt, Speaker};
 use super::common::Common;
 use super::generate::closing;
 use super::language::{Drawing, Models, announce};
+use super::live::Live;
 use super::{Outcome, output};
 use cascadia::io::text::Message;
 use cascadia::{Error, Result};
@@ -25,6 +27,9 @@ pub struct Args {
     stats: bool,
 }
 
+/// A line that begins so says what the questions after it are about; with nothing behind it, nothing more is said.
+const LABEL: &str = "/label";
+
 pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     let opened = args.models.open(common, true)?;
     let request = opened.request(&args.drawing)?;
@@ -41,6 +46,8 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         .map(|text| Message::new("system", text.as_str()))
         .collect();
     output::note("An empty line ends the conversation.");
+    let mut live = Live::new(args.adapt.adapt || args.stats, args.stats, true);
+    let mut label = args.adapt.routing.label.clone();
     let mut lines = std::io::stdin().lock().lines();
     loop {
         output::write("> ")?;
@@ -49,22 +56,39 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
             Some(Err(e)) => return Err(Error::io("stdin")(e)),
             _ => return Ok(Outcome::Done),
         };
+        let mut words = line.split_whitespace();
+        if words.next() == Some(LABEL) {
+            match words.next() {
+                None => label = None,
+                Some(name) => match session.knows(name) {
+                    Ok(()) => label = Some(name.to_string()),
+                    Err(e) => output::error(&e),
+                },
+            }
+            continue;
+        }
         messages.push(Message::new("user", line));
         let prompt = tokenizer.chat(&messages)?;
         let (mut stream, mut answer) = (tokenizer.stream(), String::new());
-        let stats = session.speak(&prompt, &request, |tokens| {
+        live.restart();
+        let spoken = session.speak(&prompt, &request, label.as_deref(), |tokens, stats| {
+            let mut piece = String::new();
             for &token in tokens.iter().filter(|t| !request.stop.contains(t)) {
-                let piece = stream.push(token)?;
-                output::write(&piece)?;
-                answer += &piece;
+                piece += &stream.push(token)?;
             }
+            live.clear();
+            output::write(&piece)?;
+            live.show(&piece, stats);
+            answer += &piece;
             Ok(())
-        })?;
+        });
+        live.clear();
+        let spoken = spoken?;
         let rest = stream.finish()?;
         output::write(&format!("{rest}\n"))?;
         answer += &rest;
         if args.stats {
-            output::note(closing(&stats));
+            output::note(closing(&spoken));
         }
         session.learn(args.stats)?;
         messages.push(Message::new("assistant", answer));

@@ -1,8 +1,10 @@
 //! `cascadia generate`: text that goes on from a prompt, as it is accepted.
 
-use super::adapt::{Adapt, Speaker};
+use super::adapt::{Adapt, Speaker, Spoken};
 use super::common::Common;
 use super::language::{Drawing, Models, Opened, announce};
+use super::live::Live;
+use super::routing::told;
 use super::{Outcome, output};
 use cascadia::engine::language::{KMAX, Stats};
 use cascadia::io::utf8;
@@ -26,6 +28,9 @@ pub struct Args {
     /// A JSON list of token ids to go on from; needs no tokenizer
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
+    /// Say every 64 tokens how acceptance goes; with --adapt a terminal shows it all the time
+    #[arg(long)]
+    stats: bool,
     /// Print one JSON object: `tokens` (the new ids), `text`, and the figures of the closing line
     #[arg(long)]
     json: bool,
@@ -50,7 +55,9 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     }
     let mut text = opened.tokenizer.as_ref().map(|t| t.stream());
     let (mut whole, mut new) = (String::new(), Vec::new());
-    let stats = session.speak(&prompt, &request, |tokens| {
+    let mut live = Live::new(args.adapt.adapt || args.stats, args.stats, !args.json);
+    let label = args.adapt.routing.label.as_deref();
+    let spoken = session.speak(&prompt, &request, label, |tokens, stats| {
         new.extend(tokens);
         let mut piece = String::new();
         for &token in tokens {
@@ -59,20 +66,24 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
                 None => piece += &format!("{token} "),
             }
         }
+        live.clear();
         show(args, &piece)?;
+        live.show(&piece, stats);
         whole += &piece;
         Ok(())
-    })?;
+    });
+    live.clear();
+    let spoken = spoken?;
     if let Some(stream) = &mut text {
         let rest = stream.finish()?;
         show(args, &rest)?;
         whole += &rest;
     }
     if args.json {
-        output::print(json(&new, text.is_some().then_some(whole), &stats))?;
+        output::print(json(&new, text.is_some().then_some(whole), &spoken))?;
     } else {
         show(args, "\n")?;
-        output::note(closing(&stats));
+        output::note(closing(&spoken));
     }
     session.learn(!args.json)?;
     Ok(Outcome::Done)
@@ -122,7 +133,15 @@ fn optional(value: Option<f64>, digits: usize) -> String {
 }
 
 /// `tokens/s, acceptance, …`
-pub fn closing(stats: &Stats) -> String {
+pub fn closing(spoken: &Spoken) -> String {
+    let figures = figures(&spoken.stats);
+    match &spoken.routed {
+        Some(routed) => format!("{figures}; {}", told(routed)),
+        None => figures,
+    }
+}
+
+fn figures(stats: &Stats) -> String {
     let lens: Vec<String> = (0..=KMAX)
         .filter(|&k| stats.draft_lens[k] > 0)
         .map(|k| format!("{k}×{}", stats.draft_lens[k]))
@@ -140,7 +159,8 @@ pub fn closing(stats: &Stats) -> String {
     )
 }
 
-fn json(tokens: &[u32], text: Option<String>, stats: &Stats) -> String {
+fn json(tokens: &[u32], text: Option<String>, spoken: &Spoken) -> String {
+    let (stats, routed) = (&spoken.stats, spoken.routed.as_ref());
     serde_json::json!({
         "tokens": tokens,
         "text": text,
@@ -155,6 +175,8 @@ fn json(tokens: &[u32], text: Option<String>, stats: &Stats) -> String {
         "draft_lengths": stats.draft_lens,
         "plain_seconds": stats.plain_seconds,
         "speedup": stats.speedup(),
+        "draft": routed.map(|r| &r.draft),
+        "labelled": routed.map(|r| r.labelled),
     })
     .to_string()
 }

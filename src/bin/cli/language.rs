@@ -6,6 +6,7 @@ use cascadia::device::Device;
 use cascadia::engine::language::{
     Draft, DraftLen, Language, Request, Room, Sampling, Session, embedded, published,
 };
+use cascadia::engine::online;
 use cascadia::io::LanguageFiles;
 use cascadia::io::hub::{self, Hub};
 use cascadia::io::text::Tokenizer;
@@ -21,9 +22,10 @@ pub struct Models {
     /// A folder with config.json and safetensors, a .gguf file, or a model of the hub; the built-in one without it
     #[arg(long, value_name = "DIR|HUB_ID")]
     pub target: Option<String>,
-    /// As --target, of the same vocabulary and smaller; or `ngram`: what followed the same tokens before; or `none`
-    #[arg(long, value_name = "DIR|HUB_ID|ngram|none")]
-    pub draft: Option<String>,
+    /// As --target, of the same vocabulary and smaller; or `ngram`: what followed the same tokens before; or `none`.
+    /// Given several times with names, there are several drafts: see --label
+    #[arg(long, value_name = "[NAME=]DIR|HUB_ID|ngram|none")]
+    pub draft: Vec<String>,
     /// How weights are stored on the device; the element type without it
     #[arg(long, value_name = "FORMAT")]
     pub weights: Option<Stored>,
@@ -97,6 +99,8 @@ pub struct Opened {
     pub device: Device,
     pub target: Arc<Language>,
     pub draft: Draft,
+    /// Drafts that were given with names.
+    pub named: Vec<(String, Arc<Language>)>,
     pub tokenizer: Option<Tokenizer>,
     room: Option<usize>,
     window: Option<usize>,
@@ -137,7 +141,27 @@ pub fn files(text: &str) -> Result<LanguageFiles> {
     )))
 }
 
+/// What --draft said: drafts with names, and the one without.
+type Given<'a> = (Vec<(&'a str, &'a str)>, Option<&'a str>);
+
 impl Models {
+    fn drafts(&self) -> Result<Given<'_>> {
+        let (mut named, mut unnamed) = (Vec::new(), None);
+        for text in &self.draft {
+            let pair = text.split_once('=').filter(|(name, _)| !name.contains('/'));
+            match pair.filter(|_| !Path::new(text).exists()) {
+                Some((name, place)) => named.push((online::name(name)?, place)),
+                None if unnamed.is_none() => unnamed = Some(text.as_str()),
+                None => {
+                    return Err(Error::Usage(format!(
+                        "--draft {text}: there is one already; give all but one a name, as in --draft sql={text}"
+                    )));
+                }
+            }
+        }
+        Ok((named, unnamed))
+    }
+
     /// Opens the target, and the draft where `drafted`.
     pub fn open(&self, common: &Common, drafted: bool) -> Result<Opened> {
         for (flag, given) in [
@@ -159,34 +183,35 @@ impl Models {
                 (target, Some(draft))
             }
         };
-        let draft = match (self.draft.as_deref(), built_in) {
-            (Some("ngram"), _) => None,
-            (Some("none"), _) => None,
-            (Some(text), _) => Some(files(text)?),
-            (None, built_in) => built_in,
-        };
+        let (named, unnamed) = self.drafts()?;
         let tokenizer = target.tokenizer()?;
         let target = Arc::new(Language::open(&device, Arc::new(target), &options)?);
         if let Some(tokenizer) = &tokenizer {
             tokenizer.within(target.config().vocab())?;
         }
-        let draft = match draft.filter(|_| drafted) {
-            Some(files) => {
-                let theirs = files.tokenizer()?;
-                let draft = Language::open(&device, Arc::new(files), &options)?;
-                if let Some(theirs) = &theirs {
-                    theirs.within(draft.config().vocab())?;
-                    tokenizer.as_ref().map_or(Ok(()), |t| t.agree(theirs))?;
-                }
-                Draft::Model(Arc::new(draft))
+        let open = |files: LanguageFiles| -> Result<Arc<Language>> {
+            let theirs = files.tokenizer()?;
+            let draft = Language::open(&device, Arc::new(files), &options)?;
+            if let Some(theirs) = &theirs {
+                theirs.within(draft.config().vocab())?;
+                tokenizer.as_ref().map_or(Ok(()), |t| t.agree(theirs))?;
             }
-            None if self.draft.as_deref() == Some("ngram") => Draft::Ngram,
-            None => Draft::None,
+            Ok(Arc::new(draft))
         };
+        let draft = match (unnamed, built_in) {
+            _ if !drafted => Draft::None,
+            (Some("ngram"), _) => Draft::Ngram,
+            (Some("none"), _) | (None, None) => Draft::None,
+            (Some(text), _) => Draft::Model(open(files(text)?)?),
+            (None, Some(built_in)) => Draft::Model(open(built_in)?),
+        };
+        let one = |(name, text): (&str, &str)| Ok((name.to_string(), open(files(text)?)?));
+        let named = (named.into_iter().filter(|_| drafted).map(one)).collect::<Result<_>>()?;
         Ok(Opened {
             device,
             target,
             draft,
+            named,
             tokenizer,
             room: self.context,
             window: self.sliding_window,
@@ -292,6 +317,11 @@ pub fn announce(opened: &Opened) -> Result<()> {
         Draft::None => "no draft".to_string(),
         Draft::Ngram => "drafts looked up in the text".into(),
         Draft::Model(model) => format!("drafts by {}", name(model)?),
+    };
+    let others: Vec<&str> = opened.named.iter().map(|d| d.0.as_str()).collect();
+    let draft = match others.is_empty() {
+        true => draft,
+        false => format!("{draft}, and by {}", others.join(", ")),
     };
     let options = opened.target.options();
     output::note(format_args!(

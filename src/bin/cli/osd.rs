@@ -39,10 +39,11 @@ pub struct Args {
     /// A folder with one .txt for each domain, at the starts of whose lines prompts are cut
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Only these streams: a domain's name or stationary, sharp, abrupt, gradual, interleaved
+    /// Only these streams: a domain's name or stationary, sharp, abrupt, gradual, interleaved,
+    /// mixed
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     stream: Vec<String>,
-    /// Only these arms: plain, static, static-10, online-8, online-1, offline
+    /// Only these arms: plain, static, static-10, online-8, online-1, routed, offline
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     arm: Vec<String>,
     /// Requests of a stream; 400, or 24 with --quick
@@ -206,7 +207,14 @@ fn texts(folder: &Path) -> Result<Vec<(String, String)>> {
 
 fn domains(texts: &[(String, String)]) -> Result<Vec<Domain<'_>>> {
     let one = |(name, text): &'_ (String, String)| -> Result<()> {
-        let reserved = ["stationary", "sharp", "abrupt", "gradual", "interleaved"];
+        let reserved = [
+            "stationary",
+            "sharp",
+            "abrupt",
+            "gradual",
+            "interleaved",
+            "mixed",
+        ];
         match reserved.contains(&name.as_str()) || Domain::of_text(name, text).is_none() {
             true => Err(Error::Usage(format!(
                 "{name}.txt cannot be a domain: expected another name than a stream's, and at least two lines of text"

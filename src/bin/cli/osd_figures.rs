@@ -13,6 +13,7 @@ const GREY: RGBColor = RGBColor(130, 130, 130);
 const BLUE: RGBColor = RGBColor(31, 119, 180);
 const GREEN: RGBColor = RGBColor(44, 160, 44);
 const ORANGE: RGBColor = RGBColor(230, 126, 20);
+const RED: RGBColor = RGBColor(200, 40, 40);
 const VIOLET: RGBColor = RGBColor(148, 103, 189);
 
 type Curve = Vec<Option<f64>>;
@@ -81,7 +82,8 @@ impl Drawn<'_> {
     }
 }
 
-/// Draws what was run into `folder`; the names of the files.
+/// Draws what was run into `folder`; the names of the files. The numbers are the paper's: 3, domains one by one; 4, a
+/// sharp shift; 6, one draft against one for each domain; 9, two domains mixed; 11, an abrupt against a gradual shift.
 pub fn draw(
     folder: &Path,
     runs: &[Run],
@@ -106,7 +108,19 @@ pub fn draw(
         all.lines(Stream::Sharp, false),
         marks.collect(),
     );
-    let (mut shifts, mut mixed) = (Vec::new(), Vec::new());
+    let (mut shifts, mut mixed, mut routed) = (Vec::new(), Vec::new(), Vec::new());
+    // A panel of the requests of one domain.
+    let share = |name: &str, stream, domain: usize, arms: &[(Kind, &str, RGBColor)]| {
+        let line = |&(arm, label, color): &(Kind, &str, RGBColor)| {
+            Some(Line {
+                label: label.into(),
+                color,
+                curve: all.curve(stream, arm, Some(domain))?,
+            })
+        };
+        let lines = arms.iter().filter_map(line).collect();
+        panel(format!("{name}: {}", domains[domain]), lines, vec![])
+    };
     for (name, stream) in Stream::all(domains) {
         match stream {
             Stream::Abrupt { .. } => {
@@ -114,22 +128,19 @@ pub fn draw(
             }
             Stream::Gradual { .. } => shifts.push(panel(name, all.lines(stream, false), vec![])),
             Stream::Interleaved { a, b } => {
-                for domain in [a, b] {
-                    let line = |arm: Kind, color| {
-                        Some(Line {
-                            label: arm.name().into(),
-                            color,
-                            curve: all.curve(stream, arm, Some(domain))?,
-                        })
-                    };
-                    let arms = [
-                        (Kind::Static, GREY),
-                        (Kind::Online1, VIOLET),
-                        (Kind::Online8, BLUE),
-                    ];
-                    let lines = arms.into_iter().filter_map(|(a, c)| line(a, c)).collect();
-                    mixed.push(panel(format!("{name}: {}", domains[domain]), lines, vec![]));
-                }
+                let arms = [Kind::Static, Kind::Online1, Kind::Online8];
+                let arms = arms.into_iter().zip([GREY, VIOLET, BLUE]);
+                let arms: Vec<_> = arms.map(|(arm, color)| (arm, arm.name(), color)).collect();
+                mixed.extend([a, b].map(|domain| share(&name, stream, domain, &arms)));
+            }
+            Stream::Mixed => {
+                let arms = [
+                    (Kind::Static, "static", GREY),
+                    (Kind::Online8, "online-8: one draft for all", BLUE),
+                    (Kind::Routed, "routed: a draft for each", RED),
+                ];
+                let panels = (0..domains.len()).map(|domain| share(&name, stream, domain, &arms));
+                routed.extend(panels);
             }
             _ => {}
         }
@@ -138,6 +149,7 @@ pub fn draw(
     for (name, panels) in [
         ("figure3.svg", stationary),
         ("figure4.svg", vec![sharp]),
+        ("figure6.svg", routed),
         ("figure9.svg", mixed),
         ("figure11.svg", shifts),
     ] {

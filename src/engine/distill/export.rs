@@ -163,7 +163,7 @@ impl Trainer {
         Ok(())
     }
 
-    fn all(&self) -> Vec<String> {
+    pub(super) fn all(&self) -> Vec<String> {
         let mut all = self.kept();
         all.push("control".into());
         all

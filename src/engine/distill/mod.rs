@@ -4,6 +4,7 @@
 mod batch;
 mod export;
 mod fresh;
+mod host;
 mod plan;
 mod settings;
 mod texts;

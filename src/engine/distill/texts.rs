@@ -67,6 +67,11 @@ impl Texts {
         self.lessons.len()
     }
 
+    /// Forgets all sequences.
+    pub fn clear(&mut self) {
+        self.lessons.clear();
+    }
+
     /// A text that is taught as it is, in pieces.
     pub fn push_text(&mut self, tokens: &[u32]) {
         let pieces = tokens.chunks(self.len).filter(|piece| piece.len() > 1);
@@ -226,6 +231,12 @@ impl Author {
             temperature,
             max_new,
         })
+    }
+
+    /// Forgets what was computed, as the model's weights are others now; answers have at most `max_new` tokens from now on.
+    pub fn begin_anew(&mut self, max_new: usize) {
+        self.session.forget();
+        self.max_new = max_new;
     }
 
     /// An answer to `prompt`, as much as makes `len` tokens with it.

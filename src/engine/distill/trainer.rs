@@ -2,6 +2,7 @@
 //! gathered of gradients stay on the device.
 
 use super::batch::{Batch, likeliest};
+use super::host::Parked;
 use super::plan::{Shape, Then, kept, moment};
 use super::settings::Settings;
 use crate::device::{Executable, Store};
@@ -40,7 +41,7 @@ pub struct Trainer {
     pub(super) store: Store,
     /// What is changed: all weights, or the additions to them.
     pub(super) trained: Vec<Weight>,
-    plans: HashMap<(Shape, Then), Executable>,
+    pub(super) plans: HashMap<(Shape, Then), Executable>,
     pub(super) steps: u64,
     pub(super) rejected: u64,
     /// Rejected steps since the last that was not.
@@ -51,6 +52,8 @@ pub struct Trainer {
     pub(super) marked: Option<(u64, Option<f64>)>,
     /// The losses of a step's parts so far.
     gathered: f64,
+    /// What is on the host in the place of the store.
+    pub(super) parked: Option<Parked>,
 }
 
 impl Trainer {
@@ -103,6 +106,7 @@ impl Trainer {
             norm: None,
             marked: None,
             gathered: 0.0,
+            parked: None,
         })
     }
 
@@ -173,6 +177,7 @@ impl Trainer {
         if index == 0 {
             self.gathered = 0.0;
         }
+        self.wake()?;
         let rate = self.settings.rate(self.steps);
         let limit = match self.norm.filter(|_| self.steps >= SETTLED) {
             Some(norm) => (norm * f64::from(self.settings.explosion)) as f32,
@@ -256,6 +261,7 @@ impl Trainer {
 
     /// Runs one plan; its loss.
     fn run(&mut self, batch: &Batch, then: Then) -> Result<f64> {
+        self.wake()?;
         let shape = Shape {
             sequences: batch.sequences(),
             len: batch.len,

@@ -19,5 +19,5 @@ pub use model::{Language, Room};
 pub use plans::KMAX;
 pub use request::{Request, Sampling, published};
 pub use score::Scorer;
-pub use session::{Draft, Session};
+pub use session::{Draft, Drafter, Session};
 pub use watch::{Kept, Watch};

@@ -210,6 +210,17 @@ impl Language {
         self.store.with_same_constants()
     }
 
+    /// Bytes of its weights on the device, as far as plans needed them by now.
+    pub fn bytes(&self) -> u64 {
+        self.store.bytes().0
+    }
+
+    /// Has its weights leave the device, which gives their memory back with the last plan that reads them. Plans that are
+    /// loaded later bring them again, as they are by then.
+    pub fn evict(&self) {
+        self.store.forget_constants();
+    }
+
     /// A run of `rows` tokens of a sequence with such room.
     pub fn cached(&self, rows: usize, room: &Room) -> Cached {
         cached(rows, room, &self.options)

@@ -50,10 +50,24 @@ pub(super) fn make_watch(store: &Store, vocab: usize, rows: usize) -> Result<()>
 pub(super) fn share_states(draft: &Store, target: &Store) -> Result<()> {
     draft.share("start", target, "draft_start")?;
     draft.share("target_start", target, "start")?;
-    for name in ["history", "settings", "fault", "q"] {
+    for name in SAME {
         draft.share(name, target, name)?;
     }
     Ok(())
+}
+
+/// The states of a target that its draft has under the same name.
+const SAME: [&str; 4] = ["history", "settings", "fault", "q"];
+
+/// Bytes of the states of a draft that are the target's.
+pub(super) fn shared_bytes(draft: &Store) -> u64 {
+    let both = ["start", "target_start"].into_iter().chain(SAME);
+    let of = |name| {
+        draft
+            .kind(name)
+            .map_or(0, |(dtype, len)| dtype.bytes() * len)
+    };
+    both.map(of).sum::<usize>() as u64
 }
 
 /// Tells the kernels how tokens are drawn.

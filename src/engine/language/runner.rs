@@ -33,6 +33,14 @@ impl<K: Copy + Eq + Hash> Runner<K> {
         }
     }
 
+    /// Bytes of its states, and of what its plans work on.
+    pub fn bytes(&self) -> u64 {
+        let plans = (self.prefill.values())
+            .chain(self.encoders.values())
+            .chain(self.loaded.values());
+        self.store.bytes().1 + plans.map(|run| run.plan().slot_bytes()).sum::<u64>()
+    }
+
     /// A run of `rows` of this sequence.
     pub fn cached(&self, rows: usize) -> Cached {
         self.model.cached(rows, &self.room)

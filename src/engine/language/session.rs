@@ -29,6 +29,54 @@ pub(super) enum Drafting {
     Model(Box<Runner<DraftRun>>),
 }
 
+/// A draft that is not at work in its session: its caches, and what was measured of it.
+pub struct Drafter {
+    drafting: Drafting,
+    controller: Controller,
+    /// The tokens whose keys and values are in its caches.
+    seen: Vec<u32>,
+}
+
+impl Drafter {
+    fn new(target: &Runner<Verify>, draft: Draft) -> Result<Self> {
+        let drafting = match draft {
+            Draft::None => Drafting::None,
+            Draft::Ngram => Drafting::Ngram(Ngram::new(2, 5)),
+            Draft::Model(draft) => {
+                agree(&target.model, &draft)?;
+                let of_draft = Runner::new(&draft, target.room);
+                plans::share_states(&of_draft.store, &target.store)?;
+                Drafting::Model(Box::new(of_draft))
+            }
+        };
+        let most = match drafting {
+            Drafting::None => 0,
+            _ => KMAX,
+        };
+        Ok(Self {
+            drafting,
+            controller: Controller::new(DraftLen::Off, most),
+            seen: Vec::new(),
+        })
+    }
+
+    /// Bytes on the device that are its own: caches, and what its plans work on. Weights are its model's.
+    pub fn bytes(&self) -> u64 {
+        self.drafting.bytes()
+    }
+}
+
+impl Drafting {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Model(draft) => draft
+                .bytes()
+                .saturating_sub(plans::shared_bytes(&draft.store)),
+            Self::None | Self::Ngram(_) => 0,
+        }
+    }
+}
+
 /// A sequence of a target model, and of its draft. Tokens, keys and values stay on the device; what a new prompt has in
 /// common with the sequence is not computed again.
 pub struct Session {
@@ -54,33 +102,47 @@ impl Session {
         let vocab = target.config().vocab();
         let runner = Runner::new(target, room);
         plans::make_states(&runner.store, vocab, room)?;
-        let drafting = match draft {
-            Draft::None => Drafting::None,
-            Draft::Ngram => Drafting::Ngram(Ngram::new(2, 5)),
-            Draft::Model(draft) => {
-                agree(target, &draft)?;
-                let of_draft = Runner::new(&draft, room);
-                plans::share_states(&of_draft.store, &runner.store)?;
-                Drafting::Model(Box::new(of_draft))
-            }
-        };
-        let most = match drafting {
-            Drafting::None => 0,
-            _ => KMAX,
-        };
+        let drafter = Drafter::new(&runner, draft)?;
         Ok(Self {
             target: runner,
-            drafting,
+            drafting: drafter.drafting,
             known: Vec::new(),
             cached: 0,
             drafted: 0,
-            controller: Controller::new(DraftLen::Off, most),
+            controller: drafter.controller,
             watching: None,
         })
     }
 
     pub fn target(&self) -> &Arc<Language> {
         &self.target.model
+    }
+
+    /// `draft`, ready to be put to work by [`Session::exchange`].
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn drafter(&self, draft: Draft) -> Result<Drafter> {
+        Drafter::new(&self.target, draft)
+    }
+
+    /// Has `next`, a drafter of this session, propose from the next request on; who did until now is returned, with its
+    /// caches. The target's are kept: the text is the same.
+    pub fn exchange(&mut self, next: Drafter) -> Drafter {
+        let seen = self.known[..self.drafted.min(self.known.len())].to_vec();
+        self.drafted = (next.seen.iter().zip(&self.known))
+            .take_while(|(a, b)| a == b)
+            .count();
+        Drafter {
+            drafting: std::mem::replace(&mut self.drafting, next.drafting),
+            controller: std::mem::replace(&mut self.controller, next.controller),
+            seen,
+        }
+    }
+
+    /// As [`Drafter::bytes`], of the draft at work.
+    pub fn draft_bytes(&self) -> u64 {
+        self.drafting.bytes()
     }
 
     /// The tokens of the sequence: the prompt and what was generated.
@@ -224,8 +286,8 @@ impl Session {
         self.target.store.write("draft_start", 0, &[last as u32])
     }
 
-    /// Forgets the sequence.
-    pub(super) fn forget(&mut self) {
+    /// Forgets the sequence: nothing that was computed is used again.
+    pub fn forget(&mut self) {
         self.known.clear();
         (self.cached, self.drafted) = (0, 0);
     }

@@ -3,11 +3,12 @@
 use super::lesson::{Lesson, lessons};
 use super::replay::Replay;
 use super::update::{Update, Verdict};
+use super::writer::Writer;
 use super::{Figures, OnlineSettings};
 use crate::engine::distill::{Settings, Trainer};
-use crate::engine::language::{Kept, Language, Session};
+use crate::engine::language::{Language, Session};
 use crate::error::{Error, Result};
-use crate::io::{Checkpoint, LanguageFiles};
+use crate::io::{Checkpoint, LanguageFiles, Lock};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,19 +24,28 @@ const WEIGHTS: &str = "model.safetensors";
 pub(super) struct Learner {
     pub draft: Arc<Language>,
     target: String,
-    vocab: usize,
-    settings: OnlineSettings,
-    trainer: Trainer,
-    replay: Replay,
+    pub(super) vocab: usize,
+    pub(super) settings: OnlineSettings,
+    pub(super) trainer: Trainer,
+    /// Of the folder that it saves to.
+    _lock: Option<Lock>,
+    pub(super) replay: Replay,
     update: Option<Update>,
+    /// What writes the draft's own texts, where it learns from them, and prompts that it has not answered yet.
+    pub(super) writer: Option<Writer>,
+    pub(super) prompts: VecDeque<(Vec<u32>, usize)>,
+    /// Draws by now.
+    pub(super) drawn: u64,
+    /// What the update will learn from that they are written for.
+    taught: Vec<Lesson>,
     held: VecDeque<Lesson>,
-    begun: Instant,
+    pub(super) begun: Instant,
     /// Sequences of a slice.
     sequences: usize,
     /// Whether the draft's keys and values are to be computed again.
     stale: bool,
     unsaved: bool,
-    figures: Figures,
+    pub(super) figures: Figures,
 }
 
 impl Learner {
@@ -45,6 +55,7 @@ impl Learner {
         settings: OnlineSettings,
     ) -> Result<Self> {
         settings.check()?;
+        let lock = settings.save.as_deref().map(Lock::of).transpose()?;
         let saved = (settings.save.as_ref()).filter(|d| d.join(WEIGHTS).exists());
         let (draft, version) = match saved {
             Some(folder) => resumed(draft, folder)?,
@@ -53,6 +64,11 @@ impl Learner {
         let draft = Arc::new(draft);
         let vocab = target.config().vocab();
         let rows = settings.rows(vocab);
+        let mut replay = Replay::new(settings.interval, rows, settings.max_age);
+        if settings.keep_top.is_some() {
+            replay = Replay::new(settings.interval, settings.max_rows, settings.max_age);
+            replay.bound(settings.max_bytes);
+        }
         let training = Settings {
             loss: settings.loss,
             lr: settings.lr,
@@ -62,10 +78,15 @@ impl Learner {
         Ok(Self {
             trainer: Trainer::new(&draft, training)?,
             draft,
+            _lock: lock,
             target: target.name(),
             vocab,
-            replay: Replay::new(settings.interval, rows, settings.max_age),
+            replay,
             update: None,
+            writer: Writer::new(target, &settings)?,
+            prompts: VecDeque::new(),
+            drawn: 0,
+            taught: Vec::new(),
             held: VecDeque::new(),
             begun: Instant::now(),
             sequences: settings.sequences,
@@ -80,20 +101,16 @@ impl Learner {
         })
     }
 
-    /// Rows of the buffer.
-    pub fn rows(&self) -> usize {
-        self.settings.rows(self.vocab)
-    }
-
     pub fn figures(&self) -> Figures {
         Figures {
             buffered: self.replay.rows(),
+            host_bytes: self.replay.bytes(),
             ..self.figures.clone()
         }
     }
 
     pub fn updating(&self) -> bool {
-        self.update.is_some()
+        self.update.is_some() || !self.prompts.is_empty()
     }
 
     pub fn pending(&self) -> bool {
@@ -117,28 +134,33 @@ impl Learner {
         std::mem::take(&mut self.stale) && self.settings.rebuild
     }
 
-    /// Adds what was kept of a request; rows that there is no room for are returned.
-    pub fn gather(&mut self, tokens: &[u32], kept: Vec<Kept>) -> Vec<u32> {
-        let over = self.replay.push(tokens, kept, self.begun.elapsed());
-        self.figures.lost_rows += over.len();
-        over
-    }
-
     /// Begins an update where one is due and none is under way: the buffer's rows are read, and free again.
     pub fn start(&mut self, session: &mut Session) -> Result<()> {
         if self.updating() || self.replay.due(self.begun.elapsed()).is_none() {
             return Ok(());
         }
         let begun = Instant::now();
-        let examples = self.replay.take();
-        let kept = session.kept_in().read(Session::KEPT)?.to_f32();
-        for example in &examples {
-            session.release(example.rows.iter().map(|k| k.slot));
+        let given = self.drain(session)?;
+        self.add(given);
+        if self.prompts.is_empty() {
+            self.begin();
         }
-        let (taught, held, bad) = lessons(&examples, &kept, self.vocab, self.settings.context);
-        self.figures.bad_rows += bad;
-        let new: usize = held.iter().map(|l| l.rows.len()).sum();
+        self.figures.update_seconds += begun.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// Shares `given` among what is learned and what is held out.
+    fn add(&mut self, given: Vec<Lesson>) {
+        let (taught, held) = lessons(given, self.settings.context);
+        self.taught.extend(taught);
         self.held.extend(held);
+    }
+
+    /// Begins the update by what was gathered for it.
+    fn begin(&mut self) {
+        let taught = std::mem::take(&mut self.taught);
+        // As many as were taught last.
+        let new = taught.iter().map(|l| l.rows.len()).sum::<usize>() / 4;
         let mut rows: usize = self.held.iter().map(|l| l.rows.len()).sum();
         while let Some(first) = self.held.front()
             && rows - first.rows.len() >= CANARY.max(new)
@@ -149,15 +171,24 @@ impl Learner {
         if !taught.is_empty() {
             let held = self.held.make_contiguous();
             let (sequences, s) = (self.sequences, &self.settings);
-            self.update = Some(Update::new(&taught, held, sequences, s.steps, s.tolerance));
+            let update = Update::new(&taught, held, sequences, s.steps, s.tolerance, self.vocab);
+            self.update = Some(update);
         }
-        self.figures.update_seconds += begun.elapsed().as_secs_f64();
-        Ok(())
     }
 
     /// One slice of the update under way; how long it took.
     pub fn slice(&mut self) -> Result<Duration> {
         let (begun, plans) = (Instant::now(), self.trainer.plans());
+        if let Some(prompt) = self.prompts.pop_front() {
+            let given = self.write(prompt)?;
+            self.add(given);
+            if self.prompts.is_empty() {
+                self.begin();
+            }
+            self.figures.slices += 1;
+            self.figures.update_seconds += begun.elapsed().as_secs_f64();
+            return Ok(begun.elapsed());
+        }
         let Some(update) = &mut self.update else {
             return Ok(Duration::ZERO);
         };

@@ -4,14 +4,27 @@
 //! round's proposals are accepted by the distributions that they were drawn from, and a round is one submission, before
 //! or after which weights change.
 
+mod arm;
+mod drafts;
+mod gather;
 mod learner;
 mod lesson;
+mod measured;
+mod memory;
+mod parked;
 mod replay;
+mod row;
+mod serve;
 mod settings;
 mod update;
+mod writer;
 
+pub use arm::ArmFigures;
+pub use drafts::{BASE, Drafts, DraftsSettings, NGRAM, Routed, name};
 pub use replay::{Example, Replay, Trigger};
-pub use settings::{OnlineSettings, Positions};
+pub use row::Dropped;
+pub use serve::Each;
+pub use settings::{OnlineSettings, Positions, Source};
 pub use update::Verdict;
 
 use crate::engine::language::{Draft, Language, Request, Room, Session, Stats, Watch};
@@ -35,6 +48,12 @@ pub struct Figures {
     /// In the buffer now, and the bytes on the device that it has room for.
     pub buffered: usize,
     pub buffer_bytes: u64,
+    /// Bytes of distributions in the buffer that are on the host, compressed, and what compressing dropped by now.
+    pub host_bytes: u64,
+    pub dropped: Dropped,
+    /// Texts of the draft's own that it learned from, and tokens of them.
+    pub own_texts: usize,
+    pub own_tokens: usize,
     /// Of all updates, and of those of them within [`Online::serve`].
     pub update_seconds: f64,
     pub serve_update_seconds: f64,
@@ -82,10 +101,11 @@ impl Online {
         room: Room,
     ) -> Result<Self> {
         let all = settings.positions == Positions::All;
+        let rows = settings.rows(target.config().vocab());
+        let ring = settings.ring(rows, room.positions);
         let learner = Learner::new(target, draft, settings)?;
         let mut session = Session::new(target, Draft::Model(learner.draft.clone()), room)?;
-        let rows = learner.rows();
-        session.watch(Watch { rows, all })?;
+        session.watch(Watch { rows: ring, all })?;
         Ok(Self {
             session,
             learner,
@@ -125,46 +145,21 @@ impl Online {
         request: &Request,
         tokens: &mut dyn FnMut(&[u32]),
     ) -> Result<Served> {
-        if self.learner.renewed() {
-            self.session.renew_draft();
-        }
-        let mut all = Vec::new();
-        let (begun, before) = (Instant::now(), self.learner.spent());
-        let mut generation = self.session.generate(prompt, request)?;
-        let done = loop {
-            match generation.next() {
-                Ok(Some(new)) => {
-                    tokens(&new);
-                    all.extend(new);
-                }
-                Ok(None) => break Ok(()),
-                Err(e) => break Err(e),
-            }
-            let served = self.served + begun.elapsed().as_secs_f64();
-            if self.learner.may(served, before) {
-                match self.learner.slice() {
-                    Ok(took) => generation.set_aside(took),
-                    Err(e) => break Err(e),
-                }
-            }
-        };
-        let stats = generation.stats().clone();
-        drop(generation);
-        let kept = self.session.take_kept();
-        let over = self.learner.gather(self.session.tokens(), kept);
-        self.session.release(over);
-        self.learner.save();
-        self.learner.start(&mut self.session)?;
-        self.served += begun.elapsed().as_secs_f64();
-        let update_seconds = self.learner.spent() - before;
-        self.learner.in_serving(update_seconds);
-        done?;
-        Ok(Served {
-            tokens: all,
-            overlap: stats.overlap(),
-            stats,
-            update_seconds,
-        })
+        self.serve_shown(prompt, request, &mut |new, _| tokens(new))
+    }
+
+    /// As [`Online::serve`]; `each` is told what was done so far, too.
+    ///
+    /// # Errors
+    /// As [`Online::serve`].
+    pub fn serve_shown(
+        &mut self,
+        prompt: &[u32],
+        request: &Request,
+        each: &mut Each<'_>,
+    ) -> Result<Served> {
+        let (session, learner) = (&mut self.session, Some(&mut self.learner));
+        serve::serve(session, learner, &mut self.served, prompt, request, each)
     }
 
     /// Uses idle time: ends the update that is due, if one is.
@@ -172,13 +167,7 @@ impl Online {
     /// # Errors
     /// What training returns.
     pub fn idle(&mut self) -> Result<()> {
-        self.learner.save();
-        self.learner.start(&mut self.session)?;
-        while self.learner.updating() {
-            self.learner.slice()?;
-        }
-        self.learner.save();
-        Ok(())
+        self.learner.finish(&mut self.session)
     }
 
     /// As [`Online::idle`] for at most `budget`, and one slice more. Whether all is done.

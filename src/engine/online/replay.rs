@@ -1,6 +1,7 @@
 //! The replay buffer Q of Algorithm 1 of "Online Speculative Decoding" (arXiv 2310.07177): what verification yields
-//! until an update takes it. Distributions lie on the device; here is where.
+//! until an update takes it. Distributions lie on the device, and here is where; or they are on the host, compressed.
 
+use super::row::Row;
 use crate::engine::language::Kept;
 use std::time::Duration;
 
@@ -9,8 +10,12 @@ use std::time::Duration;
 pub struct Example {
     /// All that its rows see.
     pub tokens: Vec<u32>,
+    /// The first so many were the prompt.
+    pub prompt: usize,
     /// In the order of the sequence.
     pub rows: Vec<Kept>,
+    /// The distributions of `rows` where they are on the host, their slots given back; `None` of one that was none.
+    pub(super) compressed: Option<Vec<Option<Row>>>,
     since: Duration,
 }
 
@@ -30,6 +35,9 @@ pub struct Replay {
     max_age: Duration,
     requests: usize,
     rows: usize,
+    /// Of what is on the host, and how many make an update due.
+    bytes: u64,
+    max_bytes: u64,
     examples: Vec<Example>,
 }
 
@@ -42,6 +50,8 @@ impl Replay {
             max_age,
             requests: 0,
             rows: 0,
+            bytes: 0,
+            max_bytes: u64::MAX,
             examples: Vec::new(),
         }
     }
@@ -55,11 +65,38 @@ impl Replay {
             self.rows += rows.len();
             self.examples.push(Example {
                 tokens: tokens[..=last.position].to_vec(),
+                prompt: 0,
                 rows,
+                compressed: None,
                 since: now,
             });
         }
         over.into_iter().map(|k| k.slot).collect()
+    }
+
+    /// As many bytes of distributions on the host make an update due.
+    pub(super) fn bound(&mut self, max_bytes: u64) {
+        self.max_bytes = max_bytes;
+    }
+
+    /// What the last request brought, if it brought any and is not compressed.
+    pub(super) fn last(&mut self) -> Option<&mut Example> {
+        self.examples.last_mut().filter(|e| e.compressed.is_none())
+    }
+
+    /// Puts the distributions of the last request on the host; returns the slots that are free again.
+    pub(super) fn compress(&mut self, rows: Vec<Option<Row>>) -> Vec<u32> {
+        let Some(last) = self.examples.last_mut() else {
+            return Vec::new();
+        };
+        self.bytes += rows.iter().flatten().map(|r| r.bytes() as u64).sum::<u64>();
+        last.compressed = Some(rows);
+        last.rows.iter().map(|k| k.slot).collect()
+    }
+
+    /// Bytes of distributions on the host.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether an update is due at time `now`, and why. Never without a row.
@@ -67,7 +104,7 @@ impl Replay {
         let oldest = self.examples.first()?.since;
         if self.requests >= self.interval {
             Some(Trigger::Interval)
-        } else if self.rows >= self.max_rows {
+        } else if self.rows >= self.max_rows || self.bytes >= self.max_bytes {
             Some(Trigger::Rows)
         } else if now.saturating_sub(oldest) >= self.max_age {
             Some(Trigger::Age)
@@ -78,7 +115,7 @@ impl Replay {
 
     /// Empties it.
     pub fn take(&mut self) -> Vec<Example> {
-        (self.requests, self.rows) = (0, 0);
+        (self.requests, self.rows, self.bytes) = (0, 0, 0);
         std::mem::take(&mut self.examples)
     }
 

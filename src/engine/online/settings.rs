@@ -15,6 +15,19 @@ pub enum Positions {
     All,
 }
 
+/// Whose texts the target's distributions are learned along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The target's: what was served. Verification computed the distributions.
+    #[default]
+    Teacher,
+    /// The draft's own: it answers the requests' prompts once more when an update begins, and the target reads that. All
+    /// tokens of it are learned, as none of them is corrected.
+    Student,
+    /// Every second request, by chance, the draft's own.
+    Mixed,
+}
+
 /// How a draft learns while it serves.
 #[derive(Clone, Debug)]
 pub struct OnlineSettings {
@@ -27,6 +40,10 @@ pub struct OnlineSettings {
     /// Bytes of distributions that are buffered on the device; bounds `max_rows`.
     pub max_bytes: u64,
     pub positions: Positions,
+    pub source: Source,
+    /// Keep of each distribution only the likeliest tokens that have this probability together, on the host, at 4 bytes
+    /// each (6 beyond 65,536 tokens); what this drops is told in [`super::Dropped`]. `max_bytes` bounds those, then.
+    pub keep_top: Option<f32>,
     pub loss: Loss,
     pub lr: f32,
     /// Steps of an update, each over the whole buffer.
@@ -58,6 +75,8 @@ impl Default for OnlineSettings {
             max_age: Duration::from_secs(600),
             max_bytes: 256 << 20,
             positions: Positions::default(),
+            source: Source::default(),
+            keep_top: None,
             loss: Loss::ForwardKl,
             lr: 1e-3,
             steps: 4,
@@ -93,6 +112,11 @@ impl OnlineSettings {
                 self.share
             )));
         }
+        if let Some(top) = self.keep_top.filter(|top| !(*top > 0.0 && *top <= 1.0)) {
+            return Err(Error::Usage(format!(
+                "a part of {top} of a distribution is kept; expected more than 0, and 1 at most"
+            )));
+        }
         if self.slice_ms.is_nan() || self.slice_ms <= 0.0 {
             return Err(Error::Usage(format!(
                 "a slice of {} ms; expected more than 0",
@@ -102,10 +126,18 @@ impl OnlineSettings {
         Ok(())
     }
 
-    /// Rows that are buffered at most, for a vocabulary of `vocab`.
+    /// Rows on the device, for a vocabulary of `vocab`.
     pub(super) fn rows(&self, vocab: usize) -> usize {
         let row = 4 * vocab.max(1) as u64;
         let fit = usize::try_from(self.max_bytes / row).unwrap_or(usize::MAX);
         self.max_rows.min(fit).max(1)
+    }
+
+    /// Of `rows` on the device, those for sequences of `positions`: compressed ones are free again when a request ends.
+    pub(super) fn ring(&self, rows: usize, positions: usize) -> usize {
+        match self.keep_top {
+            Some(_) => rows.min(positions.max(1)),
+            None => rows,
+        }
     }
 }

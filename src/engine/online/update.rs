@@ -45,12 +45,13 @@ impl Update {
         sequences: usize,
         steps: usize,
         tolerance: f64,
+        vocab: usize,
     ) -> Self {
         let held = if held.is_empty() { taught } else { held };
         Self {
             rows: taught.iter().map(|l| l.rows.len()).sum(),
-            taught: batches(taught, sequences),
-            held: batches(held, sequences),
+            taught: batches(taught, sequences, vocab),
+            held: batches(held, sequences, vocab),
             steps,
             tolerance,
             stage: Stage::Before(0),

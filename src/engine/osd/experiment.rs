@@ -1,6 +1,6 @@
 //! The experiment: every arm on every stream, by several seeds.
 
-use super::arms::{Arm, Fixed, Kind, Learning, Updates};
+use super::arms::{Arm, Fixed, Kind, Learning, Routed, Updates};
 use super::drafts::{self, Schooling};
 use super::scores::Row;
 use super::streams::Stream;
@@ -55,7 +55,7 @@ fn serve(
 ) -> Result<(Vec<Row>, Vec<Vec<u32>>)> {
     let (mut rows, mut answers) = (Vec::new(), Vec::new());
     for (item, request) in items.iter().zip(requests) {
-        let answer = arm.serve(&item.prompt, request)?;
+        let answer = arm.serve(item.domain, &item.prompt, request)?;
         let stats = &answer.stats;
         rows.push(Row {
             domain: item.domain,
@@ -154,7 +154,7 @@ impl Experiment {
         let greedy = self.settings.temperature == 0.0;
         let drafted = requests(self.settings.draft_len);
         for kind in Kind::ALL {
-            if kind == Kind::Plain || !arms.contains(&kind) {
+            if kind == Kind::Plain || !arms.contains(&kind) || !kind.serves(stream) {
                 continue;
             }
             // A distilled draft's files are there as long as it serves.
@@ -172,6 +172,13 @@ impl Experiment {
                         ..self.settings.online.clone()
                     };
                     Box::new(Learning::new(&self.target, &self.draft, settings, room)?)
+                }
+                Kind::Routed => {
+                    let settings = OnlineSettings {
+                        interval: 8,
+                        ..self.settings.online.clone()
+                    };
+                    Box::new(Routed::new(&self.target, &self.draft, settings, room)?)
                 }
                 Kind::Plain | Kind::Static => {
                     Box::new(Fixed::new(&self.target, Some(&self.draft), room)?)

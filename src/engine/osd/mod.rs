@@ -12,7 +12,7 @@ pub mod scores;
 mod sql;
 mod streams;
 
-pub use arms::{Answer, Arm, Fixed, Kind, Learning, Updates};
+pub use arms::{Answer, Arm, Fixed, Kind, Learning, Routed, Updates};
 pub use criteria::{Criterion, criteria};
 pub use drafts::{Made, Schooling, distilled, fresh};
 pub use draws::Draws;

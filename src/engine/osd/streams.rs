@@ -16,6 +16,8 @@ pub enum Stream {
     Gradual { from: usize, to: usize },
     /// The same two, in random order and in equal shares.
     Interleaved { a: usize, b: usize },
+    /// All domains, in random order and in equal shares.
+    Mixed,
 }
 
 impl Stream {
@@ -30,6 +32,7 @@ impl Stream {
             out.push(("abrupt".into(), Self::Abrupt { from, to }));
             out.push(("gradual".into(), Self::Gradual { from, to }));
             out.push(("interleaved".into(), Self::Interleaved { a: from, b: to }));
+            out.push(("mixed".into(), Self::Mixed));
         }
         out
     }
@@ -77,6 +80,7 @@ impl Stream {
                         a
                     }
                 }
+                Self::Mixed => d.below(domains),
             })
             .collect()
     }
@@ -106,6 +110,8 @@ mod tests {
         }
         let mixed = Stream::Interleaved { a: 1, b: 2 }.order(1000, 4, 9);
         assert!((share(&mixed, 1) - 0.5).abs() < 0.05);
+        let all = Stream::Mixed.order(2000, 4, 9);
+        assert!((0..4).all(|d| (share(&all, d) - 0.25).abs() < 0.05));
         assert!(mixed.windows(20).all(|w| w.contains(&1) && w.contains(&2)));
     }
 
@@ -116,7 +122,7 @@ mod tests {
             Stream::chosen(&names(), &wanted).map(|all| all.into_iter().map(|s| s.0).collect())
         };
         let all: Vec<String> = chosen(&[]).unwrap_or_default();
-        assert_eq!(all.len(), 8);
+        assert_eq!(all.len(), 9);
         let some: Vec<String> = chosen(&["stationary", "sharp"]).unwrap_or_default();
         assert_eq!(some, ["rust", "python", "sql", "math", "sharp"]);
         let one: Vec<String> = chosen(&["sql"]).unwrap_or_default();

@@ -1,0 +1,51 @@
+//! A draft that learns, put by on the host while others serve.
+
+use super::learner::Learner;
+use crate::engine::language::Session;
+use crate::error::Result;
+
+impl Learner {
+    /// Ends the update that is under way, and has weights and moments leave the device. What is buffered stays.
+    ///
+    /// # Errors
+    /// What training and reading return; it stays where it is then.
+    pub fn park(&mut self) -> Result<()> {
+        while self.updating() {
+            self.slice()?;
+        }
+        self.save();
+        self.trainer.park()?;
+        if let Some(writer) = &mut self.writer {
+            writer.park();
+        }
+        self.draft.evict();
+        Ok(())
+    }
+
+    /// Ends the update that is due, if one is.
+    ///
+    /// # Errors
+    /// What training returns.
+    pub fn finish(&mut self, session: &mut Session) -> Result<()> {
+        self.save();
+        self.start(session)?;
+        while self.updating() {
+            self.slice()?;
+        }
+        self.save();
+        Ok(())
+    }
+
+    /// Brings it back, as it was.
+    ///
+    /// # Errors
+    /// What making memory returns.
+    pub fn wake(&mut self) -> Result<()> {
+        self.trainer.wake()
+    }
+
+    /// Bytes on the device: of the draft that is served, and of its training.
+    pub fn device_bytes(&self) -> u64 {
+        self.draft.bytes() + self.trainer.device_bytes()
+    }
+}

@@ -1,0 +1,69 @@
+//! Texts of the draft's own, and the target's distributions along them: the sampling source "student" of section 4.1 of
+//! "Online Speculative Decoding" (arXiv 2310.07177).
+
+use super::{OnlineSettings, Source};
+use crate::engine::distill::{Author, Batch, Texts};
+use crate::engine::language::Language;
+use crate::error::Result;
+use std::sync::Arc;
+
+/// Has the draft answer, and the target read it.
+pub(super) struct Writer {
+    texts: Texts,
+    author: Option<Author>,
+    len: usize,
+}
+
+impl Writer {
+    /// One for `settings`; `None` where only the target's texts are learned.
+    ///
+    /// # Errors
+    /// As [`Texts::new`].
+    pub fn new(target: &Arc<Language>, settings: &OnlineSettings) -> Result<Option<Self>> {
+        if settings.source == Source::Teacher {
+            return Ok(None);
+        }
+        let len = (settings.context)
+            .min(target.max_positions().unwrap_or(usize::MAX))
+            .max(2);
+        Ok(Some(Self {
+            texts: Texts::new(target, len, 1.0)?,
+            author: None,
+            len,
+        }))
+    }
+
+    /// What `draft` answers to `prompt` now, drawn at temperature 1 by `seed`, in at most `answer` tokens: a sequence, and
+    /// the rows that predict the answer. Of a long prompt, the end. `None` where the answer is empty.
+    ///
+    /// # Errors
+    /// As [`Texts::batch_by`].
+    pub fn write(
+        &mut self,
+        draft: &Arc<Language>,
+        prompt: &[u32],
+        answer: usize,
+        seed: u64,
+    ) -> Result<Option<Batch>> {
+        let author = match &mut self.author {
+            Some(author) => author,
+            none => none.insert(Author::new(draft, self.len, 1.0, self.len)?),
+        };
+        author.begin_anew(answer);
+        let most = self.len.saturating_sub(answer).max(self.len / 2).max(1);
+        let prompt = &prompt[prompt.len().saturating_sub(most.min(self.len - 1))..];
+        self.texts.clear();
+        self.texts.push_prompt(prompt);
+        let mut batch = self.texts.batch_by([0], author, seed, true)?;
+        let Some(&last) = batch.rows.last() else {
+            return Ok(None);
+        };
+        batch.tokens.truncate(last as usize + 1);
+        Ok(Some(batch))
+    }
+
+    /// Has the draft's part leave the device.
+    pub fn park(&mut self) {
+        self.author = None;
+    }
+}
