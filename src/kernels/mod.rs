@@ -95,6 +95,7 @@ pub static KERNELS: &[&Kernel] = &[
     &ffn::depthwise_ffn::KERNEL,
     &ffn::depthwise_ffn_matrix::KERNEL,
     &loss::distill::KERNEL,
+    &loss::take::KERNEL,
     &matmul::batched::KERNEL,
     &matmul::dense::KERNEL,
     &matmul::dense_coop::KERNEL,
