@@ -11,9 +11,11 @@ use crate::tensor::DType;
 
 kernel! {
     "loss/distill.wgsl",
-    params { count: u32, rows: u32, vocab: u32, inverse_temperature: f32, beta: f32 },
+    params {
+        count: u32, rows: u32, vocab: u32, inverse_temperature: f32, beta: f32, scale: f32, p_rows: u32,
+    },
     binds {
-        logits: Read, p: Read, positions: Read, labels: Read,
+        logits: Read, p: Read, positions: Read, labels: Read, targets: Read,
         loss: Write, dlogits: Write,
     },
 }
@@ -54,14 +56,22 @@ pub struct Shape {
     pub rows: usize,
     /// Tokens, V.
     pub vocab: usize,
+    /// Rows of the target's probabilities.
+    pub p_rows: usize,
 }
 
-/// One dispatch: of logits f32 `[rows, vocab]`, p f32 `[count, vocab]` and positions u32 `[count]`, loss f32 `[count]`
-/// and dlogits f32 `[count, vocab]`, the gradient by row positions[i] of the logits. Both are divided by the number of
-/// rows that count, so that the sum of `loss` is their mean and `dlogits` its gradient. q is softmax(logits /
+/// One dispatch: of logits f32 `[rows, vocab]`, positions u32 `[count]`, p f32 `[p_rows, vocab]` and targets u32
+/// `[count]`, the rows of p that belong to them, loss f32 `[count]` and dlogits f32 `[count, vocab]`, the gradient by row positions[i] of the logits. Both are divided by the number of
+/// rows that count, so that the sum of `loss` is their mean and `dlogits` its gradient, times `scale`. q is softmax(logits /
 /// temperature); p must have been made with the same. Cross-entropy reads labels u32 `[count]`, and p may be bound to
 /// the logits; the others do not, and labels may be bound to the positions.
-pub fn dispatch(shape: Shape, kind: Loss, temperature: f32, binds: Binds, caps: &Caps) -> Dispatch {
+pub fn dispatch(
+    shape: Shape,
+    kind: Loss,
+    [temperature, scale]: [f32; 2],
+    binds: Binds,
+    caps: &Caps,
+) -> Dispatch {
     let params = Params {
         count: shape.count as u32,
         rows: shape.rows as u32,
@@ -71,6 +81,8 @@ pub fn dispatch(shape: Shape, kind: Loss, temperature: f32, binds: Binds, caps: 
             Loss::Jsd { beta } => beta,
             _ => 0.0,
         },
+        scale,
+        p_rows: shape.p_rows as u32,
     };
     let reduce = if caps.subgroups {
         "subgroup"
@@ -138,6 +150,8 @@ fn inputs(shape: Shape, temperature: f32, impossible: bool) -> (Vec<f32>, Vec<f3
             &z
         }));
     }
+    // Targets are the other way round.
+    let p = p.chunks(vocab).rev().flatten().copied().collect();
     (logits, p, positions)
 }
 
@@ -152,26 +166,29 @@ const KINDS: [Loss; 6] = [
 
 fn case(shape: Shape, kind: Loss, temperature: f32, impossible: bool, caps: &Caps) -> Case {
     use crate::shader::Arg;
+    let gradients = if caps.subgroups { 256.0 } else { 1.0 };
     let (logits, p, positions) = inputs(shape, temperature, impossible);
     let binds = Binds {
         logits: Arg(0),
         p: Arg(1),
         positions: Arg(2),
         labels: Arg(3),
-        loss: Arg(4),
-        dlogits: Arg(5),
+        targets: Arg(4),
+        loss: Arg(5),
+        dlogits: Arg(6),
     };
     // One of them is no token.
     let vocab = shape.vocab as u32;
     let labels = (0..shape.count as u32).map(|i| if i == 2 { vocab } else { i * 5 % vocab });
     Case {
         name: format!("{kind:?} {shape:?}"),
-        dispatch: dispatch(shape, kind, temperature, binds, caps),
+        dispatch: dispatch(shape, kind, [temperature, gradients], binds, caps),
         arrays: vec![
             Array::F32(logits),
             Array::F32(p),
             Array::U32(positions),
             Array::U32(labels.collect()),
+            Array::U32((0..shape.count as u32).rev().collect()),
             Array::OutAs(DType::F32, shape.count),
             Array::OutAs(DType::F32, shape.count * shape.vocab),
         ],
@@ -192,7 +209,12 @@ fn cases() -> Vec<Case> {
                 subgroups,
                 ..Caps::default()
             };
-            let shape = Shape { count, rows, vocab };
+            let shape = Shape {
+                count,
+                rows,
+                vocab,
+                p_rows: count,
+            };
             cases.push(case(shape, kind, temperature, true, &caps));
         }
     }
@@ -200,6 +222,7 @@ fn cases() -> Vec<Case> {
         count: 2,
         rows: 3,
         vocab: 40_003,
+        p_rows: 2,
     };
     cases.push(case(large, Loss::Tv, 1.0, true, &Caps::default()));
     cases
@@ -235,7 +258,7 @@ fn token<R: Real>(kind: &str, beta: R, [p, q, log_q]: [R; 3], inner: R) -> [R; 3
 fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
     let par: Params = case.params();
     let (rows, vocab) = (par.rows as usize, par.vocab as usize);
-    let (positions, labels) = (case.whole(2), case.whole(3));
+    let (positions, labels, targets) = (case.whole(2), case.whole(3), case.whole(4));
     let hard = case.variant().bool("HARD");
     let kind = case.variant().choice("distill");
     let (beta, scale) = (
@@ -246,6 +269,7 @@ fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
         |&i: &usize| (positions[i] as usize) < rows && (!hard || (labels[i] as usize) < vocab);
     let counted = (0..positions.len()).filter(counts).count().max(1);
     let part = R::of(1.0) / R::of(counted as f64);
+    let slope = part * scale * R::of(f64::from(par.scale));
     let (mut loss, mut dlogits) = (Vec::new(), Vec::new());
     for i in 0..positions.len() {
         if !counts(&i) {
@@ -260,7 +284,7 @@ fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
         let at = |c: usize| -> [R; 3] {
             let p = match hard {
                 true => R::of(f64::from(u8::from(c == labels[i] as usize))),
-                false => arrays[1][i * vocab + c],
+                false => arrays[1][targets[i] as usize * vocab + c],
             };
             let log_q = (z[c] - most - sum.ln()).max(R::of(-1e4));
             [p, (z[c] - most).exp() / sum, log_q]
@@ -272,7 +296,7 @@ fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
         };
         let inner = terms(1);
         loss.push(terms(0) * part);
-        dlogits.extend((0..vocab).map(|c| token(kind, beta, at(c), inner)[2] * part * scale));
+        dlogits.extend((0..vocab).map(|c| token(kind, beta, at(c), inner)[2] * slope));
     }
     vec![loss, dlogits]
 }
@@ -285,6 +309,7 @@ mod tests {
         count: 5,
         rows: 16,
         vocab: 11,
+        p_rows: 5,
     };
 
     fn arrays(case: &Case) -> Vec<Vec<f64>> {

@@ -1,0 +1,196 @@
+//! Products of dense f32 matrices on matrix units: operands are rounded to f16 on their way to them, sums are f32.
+//!
+//! Ceilings: a tile of 128 × 128 reads 1 KiB from the cache for each 128 · 128 multiply-adds of depth: 16 a byte, so
+//! 180 TFLOP/s ask 5.6 TB/s of it. Of workgroup memory a subgroup reads 8 matrices for 16 products, or 6 for 8. Measured
+//! on an H100 with 2048 rows: 90 to 173 TFLOP/s for weights of a draft's layers, 187 for a head of 32,000 forward; with
+//! about a hundred tiles the last of them leave most of the adapter idle.
+
+use super::dense::{Product, reference};
+use crate::kernel;
+use crate::shader::{Array, Caps, Case, Category, Cost, Dispatch, Variant, fold_grid};
+use crate::tensor::DType;
+
+kernel! {
+    "matmul/dense_coop.wgsl",
+    params { m: u32, n: u32, k: u32 },
+    binds { a: Read, b: Read, y: Write },
+}
+
+/// How a product is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// Rows and columns of a workgroup.
+    pub rows: usize,
+    pub columns: usize,
+    /// Depth at a time.
+    pub depth: usize,
+    /// Its subgroups along rows and columns.
+    pub teams: [usize; 2],
+}
+
+impl Tile {
+    const fn new(rows: usize, columns: usize, depth: usize, teams: [usize; 2]) -> Self {
+        Self {
+            rows,
+            columns,
+            depth,
+            teams,
+        }
+    }
+
+    /// The bytes of workgroup memory that it takes.
+    pub fn bytes(&self, p: &Product) -> usize {
+        let tile = |side: usize, deep: bool| match deep {
+            true => side * (self.depth + 8) * 2,
+            false => self.depth * (side + 8) * 2,
+        };
+        tile(self.rows, !p.a_turned)
+            + tile(self.columns, p.b_turned)
+            + self.teams[0] * self.teams[1] * 1024
+    }
+
+    fn groups(&self, p: &Product) -> usize {
+        p.m.div_ceil(self.rows) * p.n.div_ceil(self.columns)
+    }
+}
+
+/// Few subgroups of four by four matrices each: the fewest reads of workgroup memory.
+const WIDE: Tile = Tile::new(128, 128, 32, [2, 2]);
+/// More subgroups, and more of the depth on its way at a time: for few tiles.
+const DEEP: Tile = Tile::new(128, 128, 64, [4, 2]);
+/// For fewer still.
+const SMALL: Tile = Tile::new(64, 64, 32, [2, 2]);
+
+/// The tile for a product on such an adapter; `None` where it has no matrix units or rows are no multiple of 4. What was
+/// fastest of nine on an H100, for the products of a draft of 160M parameters.
+pub fn choose(p: &Product, caps: &Caps) -> Option<Tile> {
+    let stored = [
+        p.n,
+        if p.a_turned { p.m } else { p.k },
+        if p.b_turned { p.k } else { p.n },
+    ];
+    if !caps.matrix_units(DType::F16) || stored.iter().any(|n| !n.is_multiple_of(4)) {
+        return None;
+    }
+    let (groups, parallel) = (WIDE.groups(p), caps.parallel as usize);
+    let best = match p.a_turned || groups >= 4 * parallel {
+        _ if 4 * groups <= 3 * parallel => [SMALL, SMALL, SMALL],
+        true => [WIDE, SMALL, SMALL],
+        false => [DEEP, WIDE, SMALL],
+    };
+    let fit = |t: &Tile| t.bytes(p) <= caps.max_workgroup_bytes as usize;
+    best.into_iter().find(fit)
+}
+
+/// One dispatch of the product in such tiles. With `accumulate`, y must hold something.
+pub fn dispatch(p: Product, tile: Tile, binds: Binds, caps: &Caps) -> Dispatch {
+    let params = Params {
+        m: p.m as u32,
+        n: p.n as u32,
+        k: p.k as u32,
+    };
+    let written = p.m * p.n;
+    let again = if p.accumulate { written } else { 0 };
+    Dispatch {
+        kernel: &SPEC,
+        variant: Variant::new(DType::F16)
+            .set("BM", tile.rows)
+            .set("BN", tile.columns)
+            .set("BK", tile.depth)
+            .set("TEAMS_M", tile.teams[0])
+            .set("TEAMS_N", tile.teams[1])
+            .set("A_TURNED", p.a_turned)
+            .set("B_TURNED", p.b_turned)
+            .set("ACCUMULATE", p.accumulate),
+        params: bytemuck::bytes_of(&params).to_vec(),
+        args: binds.args(),
+        grid: fold_grid(tile.groups(&p) as u64, caps),
+        category: Category::Matmul,
+        cost: Cost {
+            read_bytes: 4 * (p.m * p.k + p.k * p.n + again) as u64,
+            write_bytes: 4 * written as u64,
+            macs: (p.m * p.n * p.k) as u64,
+        },
+    }
+}
+
+fn cases() -> Vec<Case> {
+    use crate::kernels::matmul::linear::with_matrix_units;
+    use crate::shader::{Arg, noise};
+    let binds = Binds {
+        a: Arg(0),
+        b: Arg(1),
+        y: Arg(2),
+    };
+    let mut cases = Vec::new();
+    let small = [
+        Product::forward(68, [20, 36]),
+        Product::backward_x(20, [36, 68]),
+        Product::backward_w(36, [20, 68]),
+        Product::backward_w(36, [68, 4]).accumulated(),
+    ];
+    let large = [
+        (Product::forward(36, [132, 36]), WIDE),
+        (
+            Product::backward_x(36, [36, 132]),
+            Tile { depth: 32, ..DEEP },
+        ),
+    ];
+    let all = small.map(|p| (p, SMALL)).into_iter().chain(large);
+    for (i, (p, tile)) in all.enumerate() {
+        let max_groups = if i % 2 == 1 { 2 } else { 65_535 };
+        let caps = with_matrix_units(&Caps {
+            max_groups,
+            ..Caps::default()
+        });
+        let y = p.m * p.n;
+        cases.push(Case {
+            name: format!("{}x{}x{}", p.m, p.n, p.k),
+            dispatch: dispatch(p, tile, binds, &caps),
+            arrays: vec![
+                Array::F32(noise(1, p.m * p.k)),
+                Array::F32(noise(2, p.k * p.n)),
+                if p.accumulate {
+                    Array::ChangedF32(noise(3, y))
+                } else {
+                    Array::OutAs(DType::F32, y)
+                },
+            ],
+        });
+    }
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::matmul::linear::with_matrix_units;
+
+    #[test]
+    fn tiles_leave_no_adapter_idle_and_fit_it() {
+        let caps = Caps {
+            parallel: 128,
+            ..with_matrix_units(&Caps::default())
+        };
+        for (p, tile, of_less) in [
+            (Product::forward(2048, [32_000, 768]), WIDE, WIDE),
+            (Product::forward(2048, [2304, 768]), DEEP, WIDE),
+            (Product::backward_w(2048, [2304, 768]), WIDE, WIDE),
+            (Product::backward_w(2048, [768, 768]), SMALL, SMALL),
+        ] {
+            for (kib, tile) in [(48, tile), (32, of_less)] {
+                let caps = Caps {
+                    max_workgroup_bytes: kib << 10,
+                    ..caps.clone()
+                };
+                assert_eq!(choose(&p, &caps), Some(tile), "{p:?}");
+                assert!(tile.bytes(&p) <= (kib as usize) << 10);
+            }
+        }
+        assert_eq!(choose(&Product::forward(8, [30, 32]), &caps), None);
+        assert_eq!(
+            choose(&Product::forward(8, [32, 32]), &Caps::default()),
+            None
+        );
+    }
+}
