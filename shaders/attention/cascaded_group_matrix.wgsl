@@ -141,16 +141,16 @@ fn main(
     }
   }
   for (var i = lid; i < COLS4 + (K0 * K0 + 1u) * 4u; i += WG) { staged[i] = b[i]; }
-  var x_now: array<elem4, X_TURNS>;
+  var x_now: array<vec4<f32>, X_TURNS>;   // not rounded here: a compiler may leave out a rounding that it can
   //!unroll
   for (var n = 0u; n < X_TURNS; n += 1u) {
     let i = min(n * WG + lid, N * F4 - 1u);
-    x_now[n] = elem4(x_of(i / F4, i % F4));
+    x_now[n] = x_of(i / F4, i % F4);
   }
   //!unroll
   for (var n = 0u; n < X_TURNS; n += 1u) {
     let i = n * WG + lid;
-    if i < N * F4 { tile[i / F4 * ROW4 + i % F4] = x_now[n]; }
+    if i < N * F4 { tile[i / F4 * ROW4 + i % F4] = elem4(x_now[n]); }
   }
   for (var i = lid; i < SIDE * SIDE * 4u; i += WG) { grid[i] = elem4(); }
 
@@ -173,7 +173,7 @@ fn main(
       //!unroll
       for (var n = 0u; n < X_TURNS; n += 1u) {
         let i = min(n * WG + lid, N * D4 - 1u);
-        x_now[n] = elem4(x_of(i / D4, (head + 1u) * D4 + i % D4));
+        x_now[n] = x_of(i / D4, (head + 1u) * D4 + i % D4);
       }
     }
     workgroupBarrier();
@@ -238,7 +238,7 @@ fn main(
           let at = i / D4 * ROW4 + i % D4;
           let prev = tile[at];
           if inside(i / D4) { y[token_at(i / D4) + head * D4 + i % D4] = max(prev, elem4()); }
-          if more { tile[at] = elem4(vec4<f32>(prev) + vec4<f32>(x_now[n])); }
+          if more { tile[at] = elem4(vec4<f32>(prev) + x_now[n]); }
         }
       }
     }
