@@ -193,7 +193,7 @@ fn losses() {
                     probs: g.weight(&probs),
                     labels: words(g, "labels", 4),
                 };
-                x[0].distill(&taught, loss, temperature)[0]
+                x[0].distill(&taught, loss, temperature, 4.0)[0]
             },
             host: &|x| {
                 let row = |i: usize| {

@@ -1,7 +1,7 @@
 // Loss of a row of logits against the target's probabilities, and its gradient (Eq. 2 to 4 of "Online
 // Speculative Decoding", arXiv 2310.07177). With z = logits[positions[i]] / temperature, q = softmax(z), and n rows
 // that count:
-//   loss[i] = D(p[i], q) / n, dlogits[i, c] = ∂ loss[i] / ∂ logits[positions[i], c], D by the chosen `distill`
+//   loss[i] = D(p[i], q) / n, dlogits[i, c] = scale ∂ loss[i] / ∂ logits[positions[i], c], D by the chosen `distill`
 // A position that is no row of logits does not count: its loss and its gradient are 0. With HARD, p[i] is 1 at
 // labels[i] and 0 elsewhere, and a label that is no token does not count either.
 // grid: count workgroups, folded. One workgroup owns one row, reads it three times, and its target twice.
@@ -19,6 +19,7 @@ struct Params {
   vocab: u32,
   inverse_temperature: f32,
   beta: f32,     // of jsd
+  scale: f32,    // of gradients
 }
 
 @group(0) @binding(0) var<storage, read>       logits:    array<f32>;  // [rows, vocab]
@@ -138,7 +139,7 @@ fn main(
     //!unroll
     for (var i = 0u; i < LOADS; i += 1u) {
       let c = first + i * WG;
-      let slope = distill_slope(t[i], exp(z[i]) / sum, inner) * part * params.inverse_temperature;
+      let slope = distill_slope(t[i], exp(z[i]) / sum, inner) * part * params.inverse_temperature * params.scale;
       if c <= last { dlogits[row * params.vocab + c] = select(0.0, slope, count_this); }
     }
   }

@@ -5,6 +5,7 @@ mod batch;
 mod export;
 mod fresh;
 mod host;
+mod measure;
 mod plan;
 mod settings;
 mod texts;

@@ -10,6 +10,10 @@ use crate::models::llama::{Training, trained};
 use crate::ops::Taught;
 use crate::tensor::DType;
 
+/// Halves hold numbers from 6e-8 to 65504: a row's gradients, of mean 1 / rows at most, begin in the middle (loss scaling,
+/// Micikevicius et al., arXiv 1710.03740). What is too large all the same becomes infinite, and the step is rejected.
+const LOSS_SCALE: f32 = 256.0;
+
 /// The sizes of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shape {
@@ -82,11 +86,16 @@ impl Trainer {
             },
         };
         if then == Then::Score {
-            let [score, _] = logits.distill(&taught, Loss::Tv, s.temperature);
+            let [score, _] = logits.distill(&taught, Loss::Tv, s.temperature, 1.0);
             g.output("score", score);
             return g.finish();
         }
-        let [loss, dlogits] = logits.distill(&taught, s.loss, s.temperature);
+        // Gradients of the mean over rows are small: in halves all of them are computed times `scale`.
+        let scale = match self.halves() {
+            true => LOSS_SCALE * shape.rows.next_power_of_two() as f32,
+            false => 1.0,
+        };
+        let [loss, dlogits] = logits.distill(&taught, s.loss, s.temperature, scale);
         // The last layer's first: so each layer's activations are free once its gradients are there.
         let weights: Vec<&Weight> = self.trained.iter().rev().collect();
         let values: Vec<Value> = weights.iter().map(|w| trained(&g, w)).collect();
@@ -100,17 +109,17 @@ impl Trainer {
                 .collect()
         };
         let done = match then {
-            Then::Update | Then::Score => self.update(&g, &weights, &grads),
-            Then::Gather(of) => gather(1.0 / of as f32),
+            Then::Update | Then::Score => self.update(&g, &weights, &grads, scale),
+            Then::Gather(of) => gather(1.0 / (of as f32 * scale)),
             Then::Keep => (weights.iter().zip(&grads))
                 .map(|(w, grad)| {
                     let copy = g.state(kept(w), &w.shape, DType::F32);
-                    copy.clear(&[]).add_to(*grad, 1.0)
+                    copy.clear(&[]).add_to(*grad, 1.0 / scale)
                 })
                 .collect(),
             Then::Finish(of) => {
-                let all = gather(1.0 / of as f32);
-                let changed = self.update(&g, &weights, &all);
+                let all = gather(1.0 / (of as f32 * scale));
+                let changed = self.update(&g, &weights, &all, 1.0);
                 all.iter().map(|sum| sum.clear(&changed)).collect()
             }
         };
@@ -118,9 +127,15 @@ impl Trainer {
         g.finish()
     }
 
-    /// Changes the weights by `grads`.
-    fn update<'g>(&self, g: &'g Graph, weights: &[&Weight], grads: &[Value<'g>]) -> Vec<Value<'g>> {
-        let control = g.clip(grads, self.settings().clip);
+    /// Changes the weights by `grads`, which are times `scale`.
+    fn update<'g>(
+        &self,
+        g: &'g Graph,
+        weights: &[&Weight],
+        grads: &[Value<'g>],
+        scale: f32,
+    ) -> Vec<Value<'g>> {
+        let control = g.clip(grads, self.settings().clip, scale);
         let weight_decay = self.settings().weight_decay;
         let change = |(w, grad): (&&Weight, &Value<'g>)| {
             let moment = |of: &str| g.state(moment(of, &w.name), &w.shape, DType::F32);

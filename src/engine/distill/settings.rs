@@ -66,6 +66,8 @@ pub struct Settings {
     pub recompute: bool,
     /// Train additions of this rank to the layers' projections (LoRA, arXiv 2106.09685) instead of the weights.
     pub low_rank: Option<usize>,
+    /// Multiply in halves, with sums and all that is kept in f32, where the adapter has matrix units.
+    pub halves: bool,
     /// Of what the additions start from.
     pub seed: u32,
 }
@@ -84,6 +86,7 @@ impl Default for Settings {
             explosion: 1e3,
             recompute: false,
             low_rank: None,
+            halves: false,
             seed: 0,
         }
     }

@@ -14,7 +14,7 @@ use crate::kernels::optim::{CONTROL, LIMIT, NORM, RATE, control};
 use crate::models::llama::{Addition, Llama};
 use crate::plan::{Options, Plan};
 use crate::shader::noise;
-use crate::tensor::DType;
+use crate::tensor::{DType, Format};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub struct Trainer {
     pub(super) store: Store,
     /// What is changed: all weights, or the additions to them.
     pub(super) trained: Vec<Weight>,
-    pub(super) plans: HashMap<(Shape, Then), Executable>,
+    pub(super) plans: HashMap<(Shape, Then), Arc<Executable>>,
     pub(super) steps: u64,
     pub(super) rejected: u64,
     /// Rejected steps since the last that was not.
@@ -116,6 +116,11 @@ impl Trainer {
 
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whether products are made of halves.
+    pub(super) fn halves(&self) -> bool {
+        self.settings.halves && self.model.device().caps().matrix_units(DType::F16)
     }
 
     /// Steps made, rejected ones included.
@@ -261,6 +266,19 @@ impl Trainer {
 
     /// Runs one plan; its loss.
     fn run(&mut self, batch: &Batch, then: Then) -> Result<f64> {
+        let loaded = self.ready(batch, then)?;
+        let out = loaded.run(&[])?;
+        let sum: f64 = out[0].to_f32().into_iter().map(f64::from).sum();
+        // The kernel's is minus the share that is accepted.
+        Ok(match self.settings.loss {
+            _ if then == Then::Score => -sum,
+            Loss::Tv => 1.0 + sum,
+            _ => sum,
+        })
+    }
+
+    /// The plan for `batch`, made where there is none of its size yet, with `batch` where it reads it.
+    pub(super) fn ready(&mut self, batch: &Batch, then: Then) -> Result<Arc<Executable>> {
         self.wake()?;
         let shape = Shape {
             sequences: batch.sequences(),
@@ -268,19 +286,30 @@ impl Trainer {
             // Few sizes, so that few plans are made.
             rows: batch.rows.len().next_power_of_two().max(8),
         };
-        if !self.plans.contains_key(&(shape, then)) {
-            let graph = self.graph(shape, then)?;
-            let device = self.model.device();
-            let plan = Arc::new(Plan::new(&graph, device.caps(), &Options::new(DType::F32))?);
-            let none = |source: &Source| -> Result<Vec<f32>> {
-                Err(Error::Plan(format!(
-                    "`{}` is no constant here",
-                    source.name
-                )))
-            };
-            let loaded = Executable::load_in(&self.store, plan, &none)?;
-            self.plans.insert((shape, then), loaded);
-        }
+        let loaded = match self.plans.get(&(shape, then)) {
+            Some(known) => known.clone(),
+            None => {
+                let graph = self.graph(shape, then)?;
+                let device = self.model.device();
+                let options = Options {
+                    weights: match self.halves() {
+                        true => Format::F16,
+                        false => Format::F32,
+                    },
+                    ..Options::new(DType::F32)
+                };
+                let plan = Plan::new(&graph, device.caps(), &options)?;
+                let none = |source: &Source| -> Result<Vec<f32>> {
+                    Err(Error::Plan(format!(
+                        "`{}` is no constant here",
+                        source.name
+                    )))
+                };
+                let made = Arc::new(Executable::load_in(&self.store, Arc::new(plan), &none)?);
+                self.plans.insert((shape, then), made.clone());
+                made
+            }
+        };
         let (count, vocab) = (batch.rows.len(), self.model.config().vocab());
         let name = |what| shape.name(what);
         let pad = shape.rows - count;
@@ -300,14 +329,7 @@ impl Trainer {
             let probs = bytemuck::cast_slice(&batch.probs);
             self.store.write(&name("probs"), 0, probs)?;
         }
-        let out = self.plans[&(shape, then)].run(&[])?;
-        let sum: f64 = out[0].to_f32().into_iter().map(f64::from).sum();
-        // The kernel's is minus the share that is accepted.
-        Ok(match self.settings.loss {
-            _ if then == Then::Score => -sum,
-            Loss::Tv => 1.0 + sum,
-            _ => sum,
-        })
+        Ok(loaded)
     }
 }
 

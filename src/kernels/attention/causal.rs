@@ -9,6 +9,28 @@ use crate::tensor::DType;
 /// The lse of a query that sees nothing.
 pub const NOTHING: f64 = 1e30;
 
+/// Rows that kernels on matrix units take at a time.
+const BK: usize = 32;
+
+/// How a kernel runs on matrix units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coop {
+    /// Invocations of a workgroup, which owns half as many rows.
+    wg: usize,
+}
+
+/// What a kernel on matrix units keeps in workgroup memory.
+#[derive(Clone, Copy)]
+pub(super) struct Kept {
+    /// Arrays of a workgroup's own rows, and of those taken at a time.
+    pub rows: usize,
+    pub tiles: usize,
+    /// Arrays of weights of pairs of rows.
+    pub weights: usize,
+    /// Of each subgroup, 16 × 16 f32.
+    pub blocks: usize,
+}
+
 /// The sizes of attention over q `[batch · len, heads · head_dim]` and k, v `[batch · len, kv_heads · head_dim]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
@@ -46,6 +68,40 @@ impl Shape {
             33..=64 => 16,
             _ => 8,
         }
+    }
+
+    /// How a kernel runs on matrix units whose workgroups of `wg` invocations keep so many rows of f16 and f32 blocks of
+    /// 16 × 16 for each subgroup; `None` where it does not.
+    pub(super) fn coop(&self, kept: Kept, caps: &Caps) -> Option<Coop> {
+        let row = 2 * (self.head_dim + 8);
+        let bytes = |wg: usize| {
+            let (own, pairs) = (wg / 2, 2 * (BK + 8));
+            own * (kept.rows * row + kept.weights * pairs)
+                + kept.tiles * BK * row
+                + kept.blocks * wg * 32
+                + 1024
+        };
+        if !caps.matrix_units(DType::F16)
+            || !self.head_dim.is_multiple_of(16)
+            || self.head_dim > 128
+        {
+            return None;
+        }
+        let fits = |wg: &usize| bytes(*wg) <= caps.max_workgroup_bytes as usize;
+        [128, 64, 32].into_iter().find(fits).map(|wg| Coop { wg })
+    }
+
+    pub(super) fn coop_variant(&self, coop: Coop) -> Variant {
+        Variant::new(DType::F16)
+            .set("WG", coop.wg)
+            .set("HEADS", self.heads)
+            .set("KV_HEADS", self.kv_heads)
+            .set("D", self.head_dim)
+    }
+
+    /// Workgroups on matrix units of a kernel with so many heads.
+    pub(super) fn coop_groups(&self, heads: usize, coop: Coop) -> u64 {
+        (self.len.div_ceil(coop.wg / 2) * self.batch * heads) as u64
     }
 
     /// Workgroups of a kernel with so many heads.
@@ -101,6 +157,15 @@ pub(super) fn shapes() -> Vec<(Shape, Caps)> {
         (shape, caps)
     })
     .to_vec()
+}
+
+/// The same on matrix units.
+pub(super) fn coop_shapes() -> Vec<(Shape, Caps)> {
+    use crate::kernels::matmul::linear::with_matrix_units;
+    (shapes().into_iter())
+        .filter(|(s, _)| s.head_dim % 16 == 0)
+        .map(|(s, caps)| (s, with_matrix_units(&caps)))
+        .collect()
 }
 
 /// o and lse; `lengths` may be empty. The arrays are q, k and v.

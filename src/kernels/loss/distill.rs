@@ -11,7 +11,7 @@ use crate::tensor::DType;
 
 kernel! {
     "loss/distill.wgsl",
-    params { count: u32, rows: u32, vocab: u32, inverse_temperature: f32, beta: f32 },
+    params { count: u32, rows: u32, vocab: u32, inverse_temperature: f32, beta: f32, scale: f32 },
     binds {
         logits: Read, p: Read, positions: Read, labels: Read,
         loss: Write, dlogits: Write,
@@ -58,10 +58,16 @@ pub struct Shape {
 
 /// One dispatch: of logits f32 `[rows, vocab]`, p f32 `[count, vocab]` and positions u32 `[count]`, loss f32 `[count]`
 /// and dlogits f32 `[count, vocab]`, the gradient by row positions[i] of the logits. Both are divided by the number of
-/// rows that count, so that the sum of `loss` is their mean and `dlogits` its gradient. q is softmax(logits /
+/// rows that count, so that the sum of `loss` is their mean and `dlogits` its gradient, times `scale`. q is softmax(logits /
 /// temperature); p must have been made with the same. Cross-entropy reads labels u32 `[count]`, and p may be bound to
 /// the logits; the others do not, and labels may be bound to the positions.
-pub fn dispatch(shape: Shape, kind: Loss, temperature: f32, binds: Binds, caps: &Caps) -> Dispatch {
+pub fn dispatch(
+    shape: Shape,
+    kind: Loss,
+    [temperature, scale]: [f32; 2],
+    binds: Binds,
+    caps: &Caps,
+) -> Dispatch {
     let params = Params {
         count: shape.count as u32,
         rows: shape.rows as u32,
@@ -71,6 +77,7 @@ pub fn dispatch(shape: Shape, kind: Loss, temperature: f32, binds: Binds, caps: 
             Loss::Jsd { beta } => beta,
             _ => 0.0,
         },
+        scale,
     };
     let reduce = if caps.subgroups {
         "subgroup"
@@ -152,6 +159,7 @@ const KINDS: [Loss; 6] = [
 
 fn case(shape: Shape, kind: Loss, temperature: f32, impossible: bool, caps: &Caps) -> Case {
     use crate::shader::Arg;
+    let gradients = if impossible { 256.0 } else { 1.0 };
     let (logits, p, positions) = inputs(shape, temperature, impossible);
     let binds = Binds {
         logits: Arg(0),
@@ -166,7 +174,7 @@ fn case(shape: Shape, kind: Loss, temperature: f32, impossible: bool, caps: &Cap
     let labels = (0..shape.count as u32).map(|i| if i == 2 { vocab } else { i * 5 % vocab });
     Case {
         name: format!("{kind:?} {shape:?}"),
-        dispatch: dispatch(shape, kind, temperature, binds, caps),
+        dispatch: dispatch(shape, kind, [temperature, gradients], binds, caps),
         arrays: vec![
             Array::F32(logits),
             Array::F32(p),
@@ -246,6 +254,7 @@ fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
         |&i: &usize| (positions[i] as usize) < rows && (!hard || (labels[i] as usize) < vocab);
     let counted = (0..positions.len()).filter(counts).count().max(1);
     let part = R::of(1.0) / R::of(counted as f64);
+    let slope = part * scale * R::of(f64::from(par.scale));
     let (mut loss, mut dlogits) = (Vec::new(), Vec::new());
     for i in 0..positions.len() {
         if !counts(&i) {
@@ -272,7 +281,7 @@ fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
         };
         let inner = terms(1);
         loss.push(terms(0) * part);
-        dlogits.extend((0..vocab).map(|c| token(kind, beta, at(c), inner)[2] * part * scale));
+        dlogits.extend((0..vocab).map(|c| token(kind, beta, at(c), inner)[2] * slope));
     }
     vec![loss, dlogits]
 }

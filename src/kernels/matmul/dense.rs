@@ -153,7 +153,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
+pub(super) fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
     let p: Params = case.params();
     let (m, n, k) = (p.m as usize, p.n as usize, p.k as usize);
     let v = case.variant();

@@ -2,6 +2,7 @@
 
 pub mod batched;
 pub mod dense;
+pub mod dense_coop;
 pub mod gemm;
 pub mod gemm_coop;
 pub mod gemm_few;

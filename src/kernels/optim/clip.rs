@@ -9,14 +9,14 @@ use crate::tensor::DType;
 
 kernel! {
     "optim/clip.wgsl",
-    params { n: u32, most: f32 },
+    params { n: u32, most: f32, part: f32 },
     binds { parts: Read, control: Write },
 }
 
 /// One dispatch over all parts f32 `[n]` that `optim/norm` wrote, before the update: it counts the update in `control`
 /// f32 [[`CONTROL`]], or flags it as skipped, and sets the factor of all gradients. `most`: the norm that gradients may
-/// have; 0 for any.
-pub fn dispatch(n: usize, most: f32, binds: Binds, caps: &Caps) -> Dispatch {
+/// have; 0 for any. `part`: what they were computed times one over.
+pub fn dispatch(n: usize, [most, part]: [f32; 2], binds: Binds, caps: &Caps) -> Dispatch {
     let reduce = if caps.subgroups {
         "subgroup"
     } else {
@@ -25,7 +25,12 @@ pub fn dispatch(n: usize, most: f32, binds: Binds, caps: &Caps) -> Dispatch {
     Dispatch {
         kernel: &SPEC,
         variant: Variant::new(DType::F32).choose("reduce", reduce),
-        params: bytemuck::bytes_of(&Params { n: n as u32, most }).to_vec(),
+        params: bytemuck::bytes_of(&Params {
+            n: n as u32,
+            most,
+            part,
+        })
+        .to_vec(),
         args: binds.args(),
         grid: [1, 1, 1],
         category: Category::Reduce,
@@ -56,13 +61,14 @@ fn cases() -> Vec<Case> {
             subgroups,
             ..Caps::default()
         };
+        let scale = if subgroups { 0.125 } else { 1.0 };
         let mut parts = vec![other; n];
         parts[n * 9 / 10] = part;
         let mut control = control(7, 0.001);
         control[LIMIT] = limit;
         cases.push(Case {
             name: format!("{n} of {part}, {most} at most, limit {limit}"),
-            dispatch: dispatch(n, most, binds, &caps),
+            dispatch: dispatch(n, [most, scale], binds, &caps),
             arrays: vec![Array::F32(parts), Array::ChangedF32(control.to_vec())],
         });
     }
@@ -73,19 +79,20 @@ fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
     let p: Params = case.params();
     let sum: R = arrays[0].iter().copied().sum();
     let (zero, one, most) = (R::zero(), R::of(1.0), R::of(f64::from(p.most)));
-    let limit = arrays[1][LIMIT];
-    let beyond = limit > zero && sum.sqrt() > limit;
+    let (limit, part) = (arrays[1][LIMIT], R::of(f64::from(p.part)));
+    let norm = sum.sqrt() * part;
+    let beyond = limit > zero && norm > limit;
     let [made, skipped] = match sum.f64().is_finite() && !beyond {
         true => [one, zero],
         false => [zero, one],
     };
-    let factor = most / (sum.sqrt() + R::of(1e-6));
+    let factor = most / (norm + R::of(1e-6));
     let clips = p.most > 0.0 && sum.f64().is_finite() && factor < one;
     let mut control = arrays[1].clone();
     control[0] += made;
     control[1] = skipped;
     control[2] += skipped;
-    control[3] = if clips { factor } else { one };
-    control[4] = sum.sqrt();
+    control[3] = part * if clips { factor } else { one };
+    control[4] = norm;
     vec![control]
 }

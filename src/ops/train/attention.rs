@@ -4,8 +4,11 @@
 use crate::error::{Error, Result};
 use crate::graph::{Backward, Lower, Op, Value, Weight};
 use crate::kernels::attention::causal::Shape;
-use crate::kernels::attention::{causal_bwd_dkv, causal_bwd_dq, causal_fwd, causal_stats, turn};
-use crate::tensor::DType;
+use crate::kernels::attention::{
+    causal_bwd_dkv, causal_bwd_dkv_coop, causal_bwd_dq, causal_bwd_dq_coop, causal_fwd,
+    causal_fwd_coop, causal_stats, turn,
+};
+use crate::tensor::{DType, Format};
 
 /// Attention in sequences of `len` rows, one after the other: each row sees those before it in its own, and itself.
 #[derive(Clone, Copy, Debug)]
@@ -150,17 +153,30 @@ impl Op for Attend {
                 c.head_dim
             )));
         }
-        let q = lower.contiguous(0)?;
-        let binds = causal_fwd::Binds {
-            q,
-            k: lower.contiguous(1)?,
-            v: lower.contiguous(2)?,
-            lengths: q,
-            o: lower.output,
-            lse: lower.more[0],
+        let all = (0..3).map(|i| lower.contiguous(i));
+        let [q, k, v] = all.collect::<Result<Vec<_>>>()?[..] else {
+            return Ok(false);
         };
-        let shape = c.shape(lower.shape[0]);
-        let d = causal_fwd::dispatch(shape, false, binds, lower.caps);
+        let (shape, caps) = (c.shape(lower.shape[0]), lower.caps);
+        let (o, lse) = (lower.output, lower.more[0]);
+        let halves = lower.weights == Format::F16;
+        let d = match causal_fwd_coop::choose(shape, caps).filter(|_| halves) {
+            Some(coop) => {
+                let binds = causal_fwd_coop::Binds { q, k, v, o, lse };
+                causal_fwd_coop::dispatch(shape, coop, binds, caps)
+            }
+            None => {
+                let binds = causal_fwd::Binds {
+                    q,
+                    k,
+                    v,
+                    lengths: q,
+                    o,
+                    lse,
+                };
+                causal_fwd::dispatch(shape, false, binds, caps)
+            }
+        };
         lower.memory.push(d);
         Ok(true)
     }
@@ -193,28 +209,59 @@ impl Op for AttendBack {
         let binds = causal_stats::Binds { o, d_o, lse, stats };
         let d = causal_stats::dispatch(shape, binds, lower.caps);
         lower.memory.push(d);
-        let dq = lower.output;
-        let binds = causal_bwd_dq::Binds {
-            q,
-            k,
-            v,
-            d_o,
-            stats,
-            dq,
+        let [dq, dk, dv] = [lower.output, lower.more[0], lower.more[1]];
+        let (caps, halves) = (lower.caps, lower.weights == Format::F16);
+        let d = match causal_bwd_dq_coop::choose(shape, caps).filter(|_| halves) {
+            Some(coop) => {
+                let binds = causal_bwd_dq_coop::Binds {
+                    q,
+                    k,
+                    v,
+                    d_o,
+                    stats,
+                    dq,
+                };
+                causal_bwd_dq_coop::dispatch(shape, coop, binds, caps)
+            }
+            None => {
+                let binds = causal_bwd_dq::Binds {
+                    q,
+                    k,
+                    v,
+                    d_o,
+                    stats,
+                    dq,
+                };
+                causal_bwd_dq::dispatch(shape, binds, caps)
+            }
         };
-        let d = causal_bwd_dq::dispatch(shape, binds, lower.caps);
         lower.memory.push(d);
-        let [dk, dv] = [lower.more[0], lower.more[1]];
-        let binds = causal_bwd_dkv::Binds {
-            q,
-            k,
-            v,
-            d_o,
-            stats,
-            dk,
-            dv,
+        let d = match causal_bwd_dkv_coop::choose(shape, caps).filter(|_| halves) {
+            Some(coop) => {
+                let binds = causal_bwd_dkv_coop::Binds {
+                    q,
+                    k,
+                    v,
+                    d_o,
+                    stats,
+                    dk,
+                    dv,
+                };
+                causal_bwd_dkv_coop::dispatch(shape, coop, binds, caps)
+            }
+            None => {
+                let binds = causal_bwd_dkv::Binds {
+                    q,
+                    k,
+                    v,
+                    d_o,
+                    stats,
+                    dk,
+                    dv,
+                };
+                causal_bwd_dkv::dispatch(shape, binds, caps)
+            }
         };
-        let d = causal_bwd_dkv::dispatch(shape, binds, lower.caps);
         lower.memory.push(d);
         Ok(true)
     }

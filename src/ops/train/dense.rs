@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 use crate::graph::{Backward, Lower, Op, Value};
-use crate::kernels::matmul::dense::{self, Binds};
-use crate::tensor::DType;
+use crate::kernels::matmul::{dense, dense_coop};
+use crate::tensor::{DType, Format};
 
 /// y [m, n] = A [m, k] · B [k, n].
 #[derive(Clone, Copy, Debug)]
@@ -74,11 +74,7 @@ impl Op for Product {
         let Some([m, n, k]) = self.sizes(&shapes[0], &shapes[1]) else {
             return Ok(false);
         };
-        let binds = Binds {
-            a: lower.contiguous(0)?,
-            b: lower.contiguous(1)?,
-            y: lower.output,
-        };
+        let (a, b, y) = (lower.contiguous(0)?, lower.contiguous(1)?, lower.output);
         let product = dense::Product {
             m,
             n,
@@ -87,9 +83,18 @@ impl Op for Product {
             b_turned: self.b_turned,
             accumulate: false,
         };
-        lower
-            .memory
-            .push(dense::dispatch(product, binds, lower.caps));
+        let tile = match lower.weights {
+            Format::F16 => dense_coop::choose(&product, lower.caps),
+            _ => None,
+        };
+        let dispatch = match tile {
+            Some(tile) => {
+                let binds = dense_coop::Binds { a, b, y };
+                dense_coop::dispatch(product, tile, binds, lower.caps)
+            }
+            None => dense::dispatch(product, dense::Binds { a, b, y }, lower.caps),
+        };
+        lower.memory.push(dispatch);
         Ok(true)
     }
 

@@ -4,6 +4,7 @@
 use crate::error::Result;
 use crate::graph::{Backward, Lower, Op, Value};
 use crate::kernels::loss::distill::{self, Binds, Loss, Shape};
+use crate::ops::grad::times;
 use crate::tensor::DType;
 
 /// What logits are compared with.
@@ -22,6 +23,8 @@ pub struct Taught<'g> {
 struct Distill {
     loss: Loss,
     temperature: f32,
+    /// Of the gradient.
+    scale: f32,
 }
 
 impl Op for Distill {
@@ -55,7 +58,8 @@ impl Op for Distill {
         let dlogits = *at.more.first()?;
         let rows = dlogits.dim(0);
         let by_row = at.grad.reshape(&[rows, 1]);
-        Some(vec![Some(dlogits * by_row), None, None, None])
+        let share = times(by_row, 1.0 / self.scale);
+        Some(vec![Some(dlogits * share), None, None, None])
     }
 
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
@@ -73,7 +77,13 @@ impl Op for Distill {
             rows,
             vocab,
         };
-        let d = distill::dispatch(shape, self.loss, self.temperature, binds, lower.caps);
+        let d = distill::dispatch(
+            shape,
+            self.loss,
+            [self.temperature, self.scale],
+            binds,
+            lower.caps,
+        );
         lower.memory.push(d);
         Ok(true)
     }
@@ -81,10 +91,20 @@ impl Op for Distill {
 
 impl<'g> Value<'g> {
     /// The loss f32 [rows] of logits [rows, vocabulary], each divided by the number of rows that count, so that their
-    /// sum is the mean; and the gradient of the logits by that sum.
+    /// sum is the mean; and the gradient of the logits by that sum, times `scale`.
     #[track_caller]
-    pub fn distill(self, taught: &Taught<'g>, loss: Loss, temperature: f32) -> [Self; 2] {
-        let op = Distill { loss, temperature };
+    pub fn distill(
+        self,
+        taught: &Taught<'g>,
+        loss: Loss,
+        temperature: f32,
+        scale: f32,
+    ) -> [Self; 2] {
+        let op = Distill {
+            loss,
+            temperature,
+            scale,
+        };
         let inputs = [self, taught.probs, taught.rows, taught.labels];
         let made = self.graph().apply_more(op, &inputs);
         // After an error there is no gradient.

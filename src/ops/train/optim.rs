@@ -18,6 +18,7 @@ fn same(inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
 #[derive(Debug)]
 struct Clip {
     most: f32,
+    scale: f32,
 }
 
 impl Op for Clip {
@@ -51,7 +52,7 @@ impl Op for Clip {
         }
         let control = lower.contiguous(0)?;
         let binds = clip::Binds { parts, control };
-        let d = clip::dispatch(all, self.most, binds, lower.caps);
+        let d = clip::dispatch(all, [self.most, 1.0 / self.scale], binds, lower.caps);
         lower.memory.push(d);
         Ok(true)
     }
@@ -188,13 +189,14 @@ impl Graph {
     }
 
     /// Prepares an update by `grads`: `control` counts it and holds the factor that makes the norm of all of them at
-    /// most `most`; where the norm is no finite number, the update is skipped. Updates take the result.
+    /// most `most`; where the norm is no finite number, the update is skipped. Updates take the result. `scale`, a power
+    /// of two: what the gradients are times of.
     #[track_caller]
-    pub fn clip<'g>(&'g self, grads: &[Value<'g>], most: Option<f32>) -> Value<'g> {
+    pub fn clip<'g>(&'g self, grads: &[Value<'g>], most: Option<f32>, scale: f32) -> Value<'g> {
         let mut inputs = vec![self.control()];
         inputs.extend(grads);
         let most = most.unwrap_or(0.0);
-        self.apply(Clip { most }, &inputs)
+        self.apply(Clip { most, scale }, &inputs)
     }
 }
 

@@ -1,0 +1,180 @@
+//! Products of dense f32 matrices on matrix units: operands are rounded to f16 on their way to them, sums are f32.
+//!
+//! Ceilings: a tile of 128 × 128 reads 1 KiB from the cache for each 128 · 128 multiply-adds of depth: 16 a byte, so
+//! 180 TFLOP/s ask 5.6 TB/s of it. Of workgroup memory a subgroup reads 6 matrices for 8 products.
+
+use super::dense::{Product, reference};
+use crate::kernel;
+use crate::shader::{Array, Caps, Case, Category, Cost, Dispatch, Variant, fold_grid};
+use crate::tensor::DType;
+
+kernel! {
+    "matmul/dense_coop.wgsl",
+    params { m: u32, n: u32, k: u32 },
+    binds { a: Read, b: Read, y: Write },
+}
+
+/// How a product is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// Rows and columns of a workgroup.
+    pub rows: usize,
+    pub columns: usize,
+    /// Depth at a time.
+    pub depth: usize,
+    /// Its subgroups along rows and columns.
+    pub teams: [usize; 2],
+}
+
+impl Tile {
+    const fn new(rows: usize, columns: usize, depth: usize, teams: [usize; 2]) -> Self {
+        Self {
+            rows,
+            columns,
+            depth,
+            teams,
+        }
+    }
+
+    /// The bytes of workgroup memory that it takes.
+    pub fn bytes(&self, p: &Product) -> usize {
+        let tile = |side: usize, deep: bool| match deep {
+            true => side * (self.depth + 8) * 2,
+            false => self.depth * (side + 8) * 2,
+        };
+        tile(self.rows, !p.a_turned)
+            + tile(self.columns, p.b_turned)
+            + self.teams[0] * self.teams[1] * 1024
+    }
+
+    fn groups(&self, p: &Product) -> usize {
+        p.m.div_ceil(self.rows) * p.n.div_ceil(self.columns)
+    }
+}
+
+/// From the one that reads least to the one that has the most workgroups.
+const TILES: [Tile; 3] = [
+    Tile::new(128, 128, 32, [4, 2]),
+    Tile::new(128, 64, 32, [4, 1]),
+    Tile::new(64, 64, 32, [2, 2]),
+];
+
+/// The tile for a product on such an adapter; `None` where it has no matrix units or rows are no multiple of 4.
+pub fn choose(p: &Product, caps: &Caps) -> Option<Tile> {
+    let stored = [
+        p.n,
+        if p.a_turned { p.m } else { p.k },
+        if p.b_turned { p.k } else { p.n },
+    ];
+    if !caps.matrix_units(DType::F16) || stored.iter().any(|n| !n.is_multiple_of(4)) {
+        return None;
+    }
+    let fit = |t: &&Tile| t.bytes(p) <= caps.max_workgroup_bytes as usize;
+    let busy = |t: &&Tile| t.groups(p) >= caps.parallel as usize;
+    let mut all = TILES.iter().filter(fit);
+    (all.clone().find(busy)).or(all.next_back()).copied()
+}
+
+/// One dispatch of the product in such tiles. With `accumulate`, y must hold something.
+pub fn dispatch(p: Product, tile: Tile, binds: Binds, caps: &Caps) -> Dispatch {
+    let params = Params {
+        m: p.m as u32,
+        n: p.n as u32,
+        k: p.k as u32,
+    };
+    let written = p.m * p.n;
+    let again = if p.accumulate { written } else { 0 };
+    Dispatch {
+        kernel: &SPEC,
+        variant: Variant::new(DType::F16)
+            .set("BM", tile.rows)
+            .set("BN", tile.columns)
+            .set("BK", tile.depth)
+            .set("TEAMS_M", tile.teams[0])
+            .set("TEAMS_N", tile.teams[1])
+            .set("A_TURNED", p.a_turned)
+            .set("B_TURNED", p.b_turned)
+            .set("ACCUMULATE", p.accumulate),
+        params: bytemuck::bytes_of(&params).to_vec(),
+        args: binds.args(),
+        grid: fold_grid(tile.groups(&p) as u64, caps),
+        category: Category::Matmul,
+        cost: Cost {
+            read_bytes: 4 * (p.m * p.k + p.k * p.n + again) as u64,
+            write_bytes: 4 * written as u64,
+            macs: (p.m * p.n * p.k) as u64,
+        },
+    }
+}
+
+fn cases() -> Vec<Case> {
+    use crate::kernels::matmul::linear::with_matrix_units;
+    use crate::shader::{Arg, noise};
+    let binds = Binds {
+        a: Arg(0),
+        b: Arg(1),
+        y: Arg(2),
+    };
+    let mut cases = Vec::new();
+    for (rows, weight, tile, max_groups) in [
+        (4, [4, 4], TILES[2], 65_535),
+        (132, [68, 36], TILES[2], 2),
+        (36, [132, 68], TILES[1], 65_535),
+        (68, [40, 140], TILES[0], 65_535),
+    ] {
+        let kinds = [
+            Product::forward(rows, weight),
+            Product::backward_x(rows, weight),
+            Product::backward_w(rows, weight),
+            Product::backward_w(rows, weight).accumulated(),
+        ];
+        for p in kinds {
+            let caps = with_matrix_units(&Caps {
+                max_groups,
+                ..Caps::default()
+            });
+            let y = p.m * p.n;
+            cases.push(Case {
+                name: format!("{}x{}x{}", p.m, p.n, p.k),
+                dispatch: dispatch(p, tile, binds, &caps),
+                arrays: vec![
+                    Array::F32(noise(1, p.m * p.k)),
+                    Array::F32(noise(2, p.k * p.n)),
+                    if p.accumulate {
+                        Array::ChangedF32(noise(3, y))
+                    } else {
+                        Array::OutAs(DType::F32, y)
+                    },
+                ],
+            });
+        }
+    }
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::matmul::linear::with_matrix_units;
+
+    #[test]
+    fn tiles_leave_no_adapter_idle_and_fit_it() {
+        let caps = Caps {
+            parallel: 128,
+            ..with_matrix_units(&Caps::default())
+        };
+        for (p, rows) in [
+            (Product::forward(2048, [32_000, 768]), 128),
+            (Product::backward_w(2048, [768, 768]), 64),
+        ] {
+            let tile = choose(&p, &caps);
+            assert_eq!(tile.map(|t| t.rows), Some(rows), "{p:?}");
+            assert!(tile.is_some_and(|t| t.bytes(&p) <= caps.max_workgroup_bytes as usize));
+        }
+        assert_eq!(choose(&Product::forward(8, [30, 32]), &caps), None);
+        assert_eq!(
+            choose(&Product::forward(8, [32, 32]), &Caps::default()),
+            None
+        );
+    }
+}
