@@ -1,11 +1,13 @@
 //! Training of the draft of real size, LLaMA-160M with noise for weights: a step, an update of eight requests, and the
 //! products that both are made of. CASCADIA_ADAPTER names an adapter; CASCADIA_PARTS some of `products`, `step`, `update`
-//! (all otherwise); CASCADIA_DISPATCHES=1 adds the time of each kernel of a step.
+//! (all otherwise); CASCADIA_TARGET the size of what an update learns from (`7b` otherwise); CASCADIA_DISPATCHES=1 adds
+//! the time of each kernel of a step.
 
 use cascadia::Result;
 use cascadia::device::{self, Device, Executable};
 use cascadia::engine::distill::{Batch, Loss, Settings, Trainer};
-use cascadia::engine::language::Language;
+use cascadia::engine::language::{Draft, DraftLen, Language, Request, Room, Sampling, Session};
+use cascadia::engine::online::{Online, OnlineSettings};
 use cascadia::kernels::matmul::dense::{self, Product};
 use cascadia::kernels::matmul::dense_coop::{self, Tile};
 use cascadia::models::language::Config;
@@ -18,19 +20,28 @@ use std::time::Instant;
 
 const HIDDEN: usize = 768;
 const FF: usize = 3072;
-const LAYERS: usize = 12;
 const VOCAB: usize = 32_000;
 
-fn config() -> Result<Config> {
+/// Published sizes: LLaMA-160M, TinyLlama-1.1B, LLaMA-7B.
+fn sized(name: &str) -> Result<Config> {
+    let [hidden, ff, layers, heads, kv] = match name {
+        "160m" => [HIDDEN, FF, 12, 12, 12],
+        "1b" => [2048, 5632, 22, 32, 4],
+        _ => [4096, 11008, 32, 32, 32],
+    };
     Config::parse(
-        Path::new("160m"),
+        Path::new(name),
         &serde_json::json!({
-            "architectures": ["LlamaForCausalLM"], "vocab_size": VOCAB, "hidden_size": HIDDEN,
-            "intermediate_size": FF, "num_hidden_layers": LAYERS, "num_attention_heads": 12,
-            "num_key_value_heads": 12, "max_position_embeddings": 4096, "hidden_act": "silu",
+            "architectures": ["LlamaForCausalLM"], "vocab_size": VOCAB, "hidden_size": hidden,
+            "intermediate_size": ff, "num_hidden_layers": layers, "num_attention_heads": heads,
+            "num_key_value_heads": kv, "max_position_embeddings": 4096, "hidden_act": "silu",
             "rms_norm_eps": 1e-6, "tie_word_embeddings": false, "eos_token_id": 2, "bos_token_id": 1,
         }),
     )
+}
+
+fn config() -> Result<Config> {
+    sized("160m")
 }
 
 fn median(mut times: Vec<f64>) -> f64 {
@@ -38,22 +49,24 @@ fn median(mut times: Vec<f64>) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// GPU milliseconds of a dispatch of a product, warm.
-fn time(device: &Device, p: Product, dispatch: Dispatch) -> Result<f64> {
+/// GPU milliseconds of a dispatch of a product, on a device that has been at it for a while.
+fn time(device: &Device, arrays: &[Array], dispatch: Dispatch) -> Result<f64> {
     let case = Case {
         name: String::new(),
         dispatch,
-        arrays: vec![
-            Array::F32(noise(1, p.m * p.k)),
-            Array::F32(noise(2, p.k * p.n)),
-            Array::OutAs(DType::F32, p.m * p.n),
-        ],
+        arrays: arrays.to_vec(),
     };
     let exe = Executable::load(device, Arc::new(Plan::of_case(&case)), &|_| Ok(Vec::new()))?;
     let inputs: Vec<Tensor> = (case.arrays.iter()).filter_map(Array::contents).collect();
     exe.upload(&inputs)?;
-    exe.time(5)?;
-    Ok(median(exe.time(20)?))
+    let begun = Instant::now();
+    while begun.elapsed().as_millis() < 60 {
+        for _ in 0..50 {
+            exe.submit(false)?;
+        }
+        exe.wait()?;
+    }
+    Ok(median(exe.time(15)?))
 }
 
 /// The products of a step of 2048 rows, in every tile.
@@ -63,12 +76,10 @@ fn products(device: &Device) -> Result<()> {
         (128, 128, 32, [4, 2]),
         (128, 128, 64, [4, 2]),
         (128, 128, 32, [2, 2]),
-        (128, 128, 32, [2, 4]),
-        (128, 256, 32, [2, 4]),
-        (256, 128, 32, [4, 2]),
         (128, 64, 32, [4, 1]),
-        (128, 64, 32, [4, 2]),
-        (64, 128, 32, [2, 2]),
+        (128, 64, 64, [4, 1]),
+        (128, 64, 64, [4, 2]),
+        (64, 128, 64, [2, 2]),
         (64, 64, 32, [2, 2]),
         (64, 64, 64, [2, 2]),
     ];
@@ -77,18 +88,23 @@ fn products(device: &Device) -> Result<()> {
         [HIDDEN, HIDDEN],
         [2 * FF, HIDDEN],
         [HIDDEN, FF],
-        [VOCAB, HIDDEN],
+        [8192, HIDDEN],
     ] {
         for (what, p) in [
             ("y", Product::forward(2048, weight)),
             ("dx", Product::backward_x(2048, weight)),
             ("dw", Product::backward_w(2048, weight)),
         ] {
+            let arrays = [
+                Array::F32(noise(1, p.m * p.k)),
+                Array::F32(noise(2, p.k * p.n)),
+                Array::OutAs(DType::F32, p.m * p.n),
+            ];
             let flops = 2.0 * (p.m * p.n * p.k) as f64;
             let rate = |ms: f64| flops / ms * 1e-9;
             let [a, b, y] = [0, 1, 2].map(Arg);
             let scalar = dense::dispatch(p, dense::Binds { a, b, y }, device.caps());
-            let ms = time(device, p, scalar)?;
+            let ms = time(device, &arrays, scalar)?;
             println!(
                 "  {what:2} {weight:?} f32: {ms:.4} ms, {:.1} TFLOP/s",
                 rate(ms)
@@ -105,7 +121,7 @@ fn products(device: &Device) -> Result<()> {
                     continue;
                 }
                 let d = dense_coop::dispatch(p, tile, binds(a, b, y), device.caps());
-                let ms = time(device, p, d)?;
+                let ms = time(device, &arrays, d)?;
                 let mark = if Some(tile) == chosen {
                     " (chosen)"
                 } else {
@@ -144,6 +160,7 @@ fn batch(sequences: usize, len: usize, every: usize, hard: bool) -> Batch {
             false => (0..count).flat_map(row).collect(),
         },
         labels: hard.then(|| (0..count).map(|i| token(i + 1)).collect()),
+        ..Batch::default()
     }
 }
 
@@ -177,9 +194,121 @@ fn step(model: &Arc<Language>, loss: Loss, halves: bool) -> Result<()> {
         println!("    {step:?}");
     }
     println!("    host to host: median {:.3} ms", median(walls));
+    // What serving it reads, written anew.
+    let mut session = Session::new(model, Draft::None, Room::of(256))?;
+    generate(&mut session, &[1, 5, 9], 8, DraftLen::Off)?;
+    if let Some(states) = trainer.states()
+        && let Some(renewal) = model.renewal(states, None)?
+    {
+        renewal.time(3)?;
+        println!(
+            "    weights packed for serving: {:.3} ms",
+            median(renewal.time(9)?)
+        );
+    }
     if std::env::var("CASCADIA_DISPATCHES").is_ok() {
         trainer.step_dispatches(&batch)?;
         by_kernel(&trainer.step_dispatches(&batch)?);
+    }
+    Ok(())
+}
+
+fn request(new: usize, draft_len: DraftLen) -> Request {
+    Request {
+        max_new: new,
+        sampling: Sampling::greedy(),
+        draft_len,
+        stop: Vec::new(),
+        check: false,
+    }
+}
+
+fn generate(session: &mut Session, prompt: &[u32], new: usize, draft_len: DraftLen) -> Result<()> {
+    let mut generation = session.generate(prompt, &request(new, draft_len))?;
+    while generation.next()?.is_some() {}
+    Ok(())
+}
+
+/// Serves `requests` of 128 tokens after 128; milliseconds from one arrival of tokens to the next, and seconds in all.
+fn serve(online: &mut Online, requests: usize, seed: u32) -> Result<(Vec<f64>, f64)> {
+    let begun = Instant::now();
+    let mut waits = Vec::new();
+    for i in 0..requests as u32 {
+        let prompt: Vec<u32> = (0..128)
+            .map(|j| 3 + (j * 37 + (seed + i) * 911) % 31_000)
+            .collect();
+        let mut last: Option<Instant> = None;
+        online.serve(&prompt, &request(128, DraftLen::Fixed(3)), &mut |_| {
+            let now = Instant::now();
+            if let Some(last) = last {
+                waits.push((now - last).as_secs_f64() * 1e3);
+            }
+            last = Some(now);
+        })?;
+    }
+    Ok((waits, begun.elapsed().as_secs_f64()))
+}
+
+fn show(what: &str, mut waits: Vec<f64>) {
+    waits.sort_by(f64::total_cmp);
+    let at = |q: f64| waits[((waits.len() - 1) as f64 * q) as usize];
+    println!(
+        "  {what}: {} waits for tokens, median {:.3} ms, 90 % {:.3}, 99 % {:.3}, longest {:.3}",
+        waits.len(),
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(1.0)
+    );
+}
+
+/// Updates from eight requests, in idle time and between the rounds of others.
+fn update(device: &Device, options: &Options) -> Result<()> {
+    let name = std::env::var("CASCADIA_TARGET").unwrap_or("7b".into());
+    let target = Arc::new(Language::of_noise(device, sized(&name)?, options));
+    let draft = Arc::new(Language::of_noise(device, config()?, options));
+    let share = OnlineSettings::default().share;
+    for (steps, share) in [(1, 0.0), (1, share), (4, 0.0)] {
+        let settings = OnlineSettings {
+            steps,
+            share,
+            lr: 1e-5,
+            tolerance: 1.0,
+            ..OnlineSettings::default()
+        };
+        let mut online = Online::new(&target, &draft, settings, Room::of(512))?;
+        // Plans are made.
+        serve(&mut online, 8, 0)?;
+        online.idle()?;
+        let made = online.figures();
+        if share == 0.0 {
+            let (waits, seconds) = serve(&mut online, 8, 50)?;
+            let begun = Instant::now();
+            online.idle()?;
+            let ms = begun.elapsed().as_secs_f64() * 1e3;
+            let now = online.figures();
+            println!(
+                "  {name}, {steps} steps: an update of 8 requests, {} rows, in idle time: {ms:.1} ms, {:.2} % of \
+                     the {seconds:.2} s that they took; {:.1} ms of it counted",
+                now.rows - made.rows,
+                ms / 10.0 / seconds,
+                1e3 * (now.update_seconds - made.update_seconds),
+            );
+            show("training off", waits);
+        } else {
+            let (waits, seconds) = serve(&mut online, 16, 50)?;
+            let now = online.figures();
+            println!(
+                "  {name}, {steps} steps, share {share}: {} updates between rounds in {} slices, longest {:.3} ms, \
+                     {:.2} % of {seconds:.2} s",
+                now.updates - made.updates,
+                now.slices - made.slices,
+                now.longest_slice_ms,
+                100.0 * (now.serve_update_seconds - made.serve_update_seconds) / seconds,
+            );
+            println!("  {now:?}");
+            show("training on", waits);
+        }
     }
     Ok(())
 }
@@ -224,6 +353,7 @@ fn main() -> Result<()> {
         println!("{part}");
         match part {
             "products" => products(&device)?,
+            "update" => update(&device, &options)?,
             "step" => {
                 step(&model()?, Loss::CrossEntropy, false)?;
                 step(&model()?, Loss::CrossEntropy, true)?;

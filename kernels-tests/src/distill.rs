@@ -56,7 +56,7 @@ pub fn taught(pair: &Pair, rows: &[u32]) -> Batch {
         tokens: pair.tokens.clone(),
         rows: rows.to_vec(),
         probs: probs.collect(),
-        labels: None,
+        ..Batch::default()
     }
 }
 

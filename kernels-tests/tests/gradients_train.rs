@@ -183,7 +183,11 @@ fn losses() {
         check(&Case {
             name: &format!("{loss:?}"),
             shapes: &[&[4, VOCAB]],
-            words: &[("marks", &marks), ("labels", &labels)],
+            words: &[
+                ("marks", &marks),
+                ("labels", &labels),
+                ("targets", &[0, 1, 2, 3]),
+            ],
             device: &|x| {
                 let g = x[0].graph();
                 let exact = exact.clone();
@@ -191,6 +195,7 @@ fn losses() {
                 let taught = Taught {
                     rows: words(g, "marks", 4),
                     probs: g.weight(&probs),
+                    targets: words(g, "targets", 4),
                     labels: words(g, "labels", 4),
                 };
                 x[0].distill(&taught, loss, temperature, 4.0)[0]

@@ -2,13 +2,19 @@
 //! Speculative Decoding"), it gets better, and what makes it worse is rolled back.
 
 use cascadia::device::Device;
-use cascadia::engine::distill::Loss;
+use cascadia::engine::distill::{Loss, Trainer};
 use cascadia::engine::language::{
-    Draft, DraftLen, Request, Room, Sampling, Scorer, Session, Watch,
+    Draft, DraftLen, Language, Renewal, Request, Room, Sampling, Scorer, Session, Watch,
 };
 use cascadia::engine::online::{Online, OnlineSettings, Positions};
-use kernels_tests::distill::{Pair, devices, pair};
+use cascadia::graph::Source;
+use cascadia::plan::Options;
+use cascadia::tensor::{DType, Format};
+use kernels_tests::distill::{Pair, devices, pair, settings as settings_of, taught};
+use kernels_tests::language::references;
+use kernels_tests::references::relative_l2;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 fn request(max_new: usize, sampling: Sampling, draft_len: DraftLen) -> Request {
     Request {
@@ -88,6 +94,51 @@ fn greedy_text_stays_that_of_plain_decoding_while_weights_move() {
             assert!(figures.serve_update_seconds > 0.0 && figures.bad_rows == 0);
         }
     }
+}
+
+/// All weights of the draft as it is served.
+fn served(online: &Online) -> Vec<Vec<f32>> {
+    let draft = online.draft();
+    let sources = draft.sources().unwrap_or_else(|e| panic!("{e}"));
+    let read = |s: &Source| draft.values(s).unwrap_or_else(|e| panic!("{e}"));
+    sources.iter().map(read).collect()
+}
+
+#[test]
+fn however_an_update_is_cut_text_and_weights_are_the_same() {
+    let pair = pair(&first());
+    let mut found: Option<(Vec<u32>, Vec<Vec<f32>>)> = None;
+    let mut slices = Vec::new();
+    // A dispatch at a time; as many as fit; all at once.
+    for slice_ms in [1e-9, 5.0, 1e9] {
+        let settings = OnlineSettings {
+            share: 0.0,
+            slice_ms,
+            ..settings(2)
+        };
+        let mut online = online(&pair, settings);
+        let request = request(24, Sampling::greedy(), DraftLen::Fixed(3));
+        let mut text = Vec::new();
+        for i in 0..4 {
+            let served = (online.serve(&pair.tokens[..8 + i], &request, &mut |_| ()))
+                .unwrap_or_else(|e| panic!("{e}"));
+            text.extend(served.tokens);
+            online.idle().unwrap_or_else(|e| panic!("{e}"));
+        }
+        let figures = online.figures();
+        assert_eq!(figures.updates, 2, "{figures:?}");
+        slices.push(figures.slices);
+        let now = (text, served(&online));
+        assert!(
+            found.get_or_insert_with(|| now.clone()) == &now,
+            "{slice_ms}"
+        );
+    }
+    println!("{slices:?} slices");
+    assert!(
+        slices[0] > 10 * slices[2] && slices[1] >= slices[2],
+        "{slices:?}"
+    );
 }
 
 /// softmax of the `k` likeliest.
@@ -236,4 +287,51 @@ fn what_diverges_is_rolled_back() {
         (3, 0),
         "{figures:?}"
     );
+}
+
+#[test]
+fn weights_packed_on_the_device_are_those_packed_on_the_host() {
+    let device = first();
+    let (all, name) = (references(0), "llama_gqa_tied");
+    let pair = pair(&device);
+    let batch = taught(&pair, &[3, 9, 20, 31]);
+    let unwrap = |r: cascadia::Result<Option<Renewal>>| r.unwrap_or_else(|e| panic!("{e}"));
+    for format in [Format::F32, Format::F16, Format::Q8_0, Format::Q4_0] {
+        let options = Options {
+            weights: format,
+            ..Options::new(DType::F32)
+        };
+        let model: Arc<Language> = all[name].open(name, 0, &device, &options);
+        let logits = |model: &Arc<Language>| -> Vec<f64> {
+            let mut scorer = Scorer::new(model, 64).unwrap_or_else(|e| panic!("{e}"));
+            let logits = (scorer.logits(&pair.tokens)).unwrap_or_else(|e| panic!("{e}"));
+            logits.to_f32().into_iter().map(f64::from).collect()
+        };
+        let before = logits(&model);
+        let mut trainer =
+            Trainer::new(&model, settings_of(Loss::ForwardKl)).unwrap_or_else(|e| panic!("{e}"));
+        let step = trainer.step(std::slice::from_ref(&batch));
+        assert!(step.unwrap_or_else(|e| panic!("{e}")).applied);
+        let host = Arc::new(model.fork().unwrap_or_else(|e| panic!("{e}")));
+        let tensors = trainer.export().unwrap_or_else(|e| panic!("{e}"));
+        host.replace(&tensors).unwrap_or_else(|e| panic!("{e}"));
+        let states = trainer.states().expect("weights are trained themselves");
+        let Some(renewal) = unwrap(model.renewal(states, None)) else {
+            assert_eq!(format, Format::Q4_0);
+            continue;
+        };
+        renewal.submit().unwrap_or_else(|e| panic!("{e}"));
+        let (now, expected) = (logits(&model), logits(&host));
+        assert!(
+            relative_l2(&before, &expected) > 1e-4,
+            "{format}: nothing was learned"
+        );
+        match format {
+            // A division may round otherwise.
+            Format::Q8_0 => assert!(relative_l2(&now, &expected) < 1e-3, "{format}"),
+            _ => assert!(now == expected, "{format}"),
+        }
+        // Plans that are loaded later find no constant missing.
+        assert!(unwrap(model.renewal(states, Some(renewal))).is_some());
+    }
 }

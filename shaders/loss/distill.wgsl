@@ -1,8 +1,9 @@
 // Loss of a row of logits against the target's probabilities, and its gradient (Eq. 2 to 4 of "Online
 // Speculative Decoding", arXiv 2310.07177). With z = logits[positions[i]] / temperature, q = softmax(z), and n rows
 // that count:
-//   loss[i] = D(p[i], q) / n, dlogits[i, c] = scale ∂ loss[i] / ∂ logits[positions[i], c], D by the chosen `distill`
-// A position that is no row of logits does not count: its loss and its gradient are 0. With HARD, p[i] is 1 at
+//   loss[i] = D(p[targets[i]], q) / n, dlogits[i, c] = scale ∂ loss[i] / ∂ logits[positions[i], c]
+// D by the chosen `distill`.
+// A position that is no row of logits does not count: its loss and its gradient are 0. With HARD, p is 1 at
 // labels[i] and 0 elsewhere, and a label that is no token does not count either.
 // grid: count workgroups, folded. One workgroup owns one row, reads it three times, and its target twice.
 //!use reduce
@@ -20,14 +21,16 @@ struct Params {
   inverse_temperature: f32,
   beta: f32,     // of jsd
   scale: f32,    // of gradients
+  p_rows: u32,
 }
 
 @group(0) @binding(0) var<storage, read>       logits:    array<f32>;  // [rows, vocab]
-@group(0) @binding(1) var<storage, read>       p:         array<f32>;  // [count, vocab]; HARD: logits
+@group(0) @binding(1) var<storage, read>       p:         array<f32>;  // [p_rows, vocab]; HARD: logits
 @group(0) @binding(2) var<storage, read>       positions: array<u32>;  // [count]
 @group(0) @binding(3) var<storage, read>       labels:    array<u32>;  // [count]; without HARD: positions
-@group(0) @binding(4) var<storage, read_write> loss:      array<f32>;  // [count]
-@group(0) @binding(5) var<storage, read_write> dlogits:   array<f32>;  // [count, vocab]
+@group(0) @binding(4) var<storage, read>       targets:   array<u32>;  // [count]; HARD: positions
+@group(0) @binding(5) var<storage, read_write> loss:      array<f32>;  // [count]
+@group(0) @binding(6) var<storage, read_write> dlogits:   array<f32>;  // [count, vocab]
 
 const LOWEST = -3.4028234e+38f;
 const NO_CHANCE = -1e30;      // what a logit of -inf becomes
@@ -35,8 +38,9 @@ const TINY = 1e-30;           // probabilities are at least this where a logarit
 const LEAST_LOG = -1e4;       // and their logarithms at least this
 const LOADS = 4u;             // on their way at a time
 
-var<private> row: u32;        // of p, loss and dlogits
+var<private> row: u32;        // of loss and dlogits
 var<private> first_logit: u32;
+var<private> first_target: u32;
 var<private> label: u32;
 var<private> most: f32;
 var<private> sum: f32;
@@ -65,7 +69,7 @@ fn scaled(c: u32) -> f32 {
 
 fn target_of(c: u32) -> f32 {
   if HARD { return select(0.0, 1.0, c == label); }
-  return p[row * params.vocab + c];
+  return p[first_target + c];
 }
 
 @compute @workgroup_size(WG)
@@ -82,6 +86,7 @@ fn main(
   let part = 1.0 / max(workgroup_sum(counted, lid), 1.0);
   let count_this = counts(row);
   first_logit = min(positions[row], params.rows - 1u) * params.vocab;
+  first_target = min(targets[row], params.p_rows - 1u) * params.vocab;
   label = labels[row];
   let last = params.vocab - 1u;
   let step = LOADS * WG;

@@ -3,7 +3,6 @@
 //!use reduce
 
 // variant ---------------------------------------------------------------
-alias elem = f32;      // storage type of g: f32 | f16
 const WG = 64u;        // invocations per workgroup, a power of two
 const COLS = 64u;      // a multiple of 4
 // -----------------------------------------------------------------------
@@ -15,7 +14,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read>       x: array<vec4<f32>>;   // [first + rows, COLS]
-@group(0) @binding(1) var<storage, read>       g: array<vec4<elem>>;  // [COLS]
+@group(0) @binding(1) var<storage, read>       g: array<vec4<f32>>;   // [COLS]
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;   // [rows, COLS]
 
 const COLS4 = COLS / 4u;
@@ -41,6 +40,6 @@ fn main(
   //!unroll
   for (var i = 0u; i < EACH; i += 1u) {
     let c = i * WG + lid;
-    if c < COLS4 { y[row * COLS4 + c] = v[i] * scale * vec4<f32>(g[c]); }
+    if c < COLS4 { y[row * COLS4 + c] = v[i] * scale * g[c]; }
   }
 }

@@ -3,7 +3,7 @@
 //   w -= rate decay w;  m = beta1 m + (1 - beta1) factor g;  v = beta2 v + (1 - beta2) (factor g)²
 //   w -= rate m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
 // A skipped update changes nothing.
-// grid: ceil(n / WG) workgroups, folded. One invocation owns one element.
+// grid: ceil(n / (WG * EACH)) workgroups, folded. One invocation owns EACH elements, whose loads are on their way together.
 
 struct Params {
   n: u32,
@@ -24,6 +24,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> v:       array<f32>;  // [n]
 
 const WG = 256u;
+const EACH = 4u;
 
 // 1 - exp(x) for x <= 0, to about its last bit near 0 too.
 fn one_less_exp(x: f32) -> f32 {
@@ -37,16 +38,36 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lid: u32,
 ) {
-  let i = (wg.x + wg.y * groups.x) * WG + lid;
-  if i >= params.n || control[1] != 0.0 { return; }
+  let first = (wg.x + wg.y * groups.x) * (WG * EACH) + lid;
+  if first >= params.n || control[1] != 0.0 { return; }
   let t = control[0];
+  let factor = control[3];
   let rate = control[5];
-  let d = control[3] * g[i];
-  let mean = params.beta1 * m[i] + params.rest1 * d;
-  let square = params.beta2 * v[i] + params.rest2 * d * d;
-  m[i] = mean;
-  v[i] = square;
-  let size = sqrt(square / one_less_exp(t * params.log_beta2)) + params.eps;
-  let weight = w[i] - rate * params.decay * w[i];
-  w[i] = weight - rate * (mean / one_less_exp(t * params.log_beta1)) / size;
+  let rest_of_mean = one_less_exp(t * params.log_beta1);
+  let rest_of_square = one_less_exp(t * params.log_beta2);
+  var d: array<f32, EACH>;
+  var weights: array<f32, EACH>;
+  var means: array<f32, EACH>;
+  var squares: array<f32, EACH>;
+  //!unroll
+  for (var j = 0u; j < EACH; j += 1u) {
+    let i = min(first + j * WG, params.n - 1u);
+    d[j] = factor * g[i];
+    weights[j] = w[i];
+    means[j] = m[i];
+    squares[j] = v[i];
+  }
+  //!unroll
+  for (var j = 0u; j < EACH; j += 1u) {
+    let i = first + j * WG;
+    let mean = params.beta1 * means[j] + params.rest1 * d[j];
+    let square = params.beta2 * squares[j] + params.rest2 * d[j] * d[j];
+    let size = sqrt(square / rest_of_square) + params.eps;
+    let weight = weights[j] - rate * params.decay * weights[j];
+    if i < params.n {
+      m[i] = mean;
+      v[i] = square;
+      w[i] = weight - rate * (mean / rest_of_mean) / size;
+    }
+  }
 }

@@ -12,6 +12,7 @@ struct Params {
 
 const WG = 256u;
 const EACH = 32u;
+const LOADS = 8u;   // on their way at a time
 
 @compute @workgroup_size(WG)
 fn main(
@@ -23,7 +24,13 @@ fn main(
   let first = group * (WG * EACH);
   if first >= params.n { return; }
   var sum = 0.0;
-  for (var i = first + lid; i < min(first + WG * EACH, params.n); i += WG) { sum += g[i] * g[i]; }
+  for (var j = lid; j < WG * EACH; j += WG * LOADS) {
+    var v: array<f32, LOADS>;
+    //!unroll
+    for (var i = 0u; i < LOADS; i += 1u) { v[i] = g[min(first + j + i * WG, params.n - 1u)]; }
+    //!unroll
+    for (var i = 0u; i < LOADS; i += 1u) { sum += select(0.0, v[i] * v[i], first + j + i * WG < params.n); }
+  }
   sum = workgroup_sum(sum, lid);
   if lid == 0u { parts[params.first + group] = sum; }
 }

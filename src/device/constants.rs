@@ -35,6 +35,12 @@ impl Constants {
             .map(|(_, _, range)| range)
     }
 
+    pub fn all(&self) -> Vec<(Vec<Pack>, Encode)> {
+        let all = self.made.values().flatten();
+        all.map(|(packs, encode, _)| (packs.clone(), *encode))
+            .collect()
+    }
+
     pub fn bytes(&self) -> u64 {
         self.made.values().flatten().map(|(_, _, r)| r.bytes).sum()
     }

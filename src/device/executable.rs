@@ -8,7 +8,7 @@ use crate::plan::{Plan, Role};
 use crate::shader::Dispatch;
 use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a guard after a slot is filled with.
 const GUARD: u8 = 0xA5;
@@ -22,6 +22,8 @@ pub struct Executable {
     states: HashMap<usize, State>,
     slots: Vec<wgpu::Buffer>,
     pub(super) readback: Vec<wgpu::Buffer>,
+    /// The last run.
+    pub(super) last: Mutex<Option<wgpu::SubmissionIndex>>,
 }
 
 /// A dispatch ready to be recorded.
@@ -126,6 +128,7 @@ impl Executable {
             states,
             slots,
             readback,
+            last: Mutex::default(),
         })
     }
 
@@ -155,20 +158,32 @@ impl Executable {
             self.record(&mut pass);
         }
         if outputs {
-            for (port, to) in self.plan.outputs.iter().zip(&self.readback) {
-                let b = &self.plan.buffers[port.buffer];
-                let of = match b.role {
-                    Role::Slot(s) => &self.slots[s],
-                    _ => match self.states.get(&port.buffer) {
-                        Some(state) => &state.buffer,
-                        None => continue,
-                    },
-                };
-                encoder.copy_buffer_to_buffer(of, 0, to, 0, b.bytes().next_multiple_of(4));
-            }
+            self.copy_outputs(&mut encoder);
         }
-        self.device.queue.submit([encoder.finish()]);
+        let submission = self.device.queue.submit([encoder.finish()]);
+        self.submitted(&submission);
         self.device.check()
+    }
+
+    /// Copies the outputs to where [`Executable::download`] reads them.
+    pub(super) fn copy_outputs(&self, encoder: &mut wgpu::CommandEncoder) {
+        for (port, to) in self.plan.outputs.iter().zip(&self.readback) {
+            let b = &self.plan.buffers[port.buffer];
+            let of = match b.role {
+                Role::Slot(s) => &self.slots[s],
+                _ => match self.states.get(&port.buffer) {
+                    Some(state) => &state.buffer,
+                    None => continue,
+                },
+            };
+            encoder.copy_buffer_to_buffer(of, 0, to, 0, b.bytes().next_multiple_of(4));
+        }
+    }
+
+    /// Takes note of a run, for [`Executable::download`] to wait for.
+    pub(super) fn submitted(&self, submission: &wgpu::SubmissionIndex) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(submission.clone());
     }
 
     pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {

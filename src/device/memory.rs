@@ -118,14 +118,27 @@ impl Inner {
 
     /// The first `bytes` of a mapped-for-read `buffer`, once everything submitted has run.
     pub fn read(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
+        self.read_after(buffer, bytes, None)
+    }
+
+    /// As [`Inner::read`], once `submission`, the last that writes it, has run.
+    pub fn read_after(
+        &self,
+        buffer: &wgpu::Buffer,
+        bytes: u64,
+        submission: Option<wgpu::SubmissionIndex>,
+    ) -> Result<Vec<u8>> {
         let range = 0..bytes.next_multiple_of(4);
         let (send, receive) = std::sync::mpsc::channel();
         buffer.map_async(wgpu::MapMode::Read, range.clone(), move |r| {
             // The receiver is gone only where the wait below has failed.
             let _ = send.send(r);
         });
-        self.wait()?;
-        match receive.try_recv() {
+        match submission {
+            Some(submission) => self.wait_for(submission)?,
+            None => self.wait()?,
+        }
+        match receive.recv() {
             Ok(Ok(())) => {}
             Ok(Err(e)) => return Err(Error::Device(format!("reading back: {e}"))),
             Err(_) => return Err(Error::Device("reading back: no answer".into())),

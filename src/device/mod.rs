@@ -4,6 +4,7 @@ mod adapters;
 mod constants;
 mod executable;
 mod memory;
+mod part;
 mod pipeline;
 mod store;
 mod stream;
@@ -13,6 +14,7 @@ mod transfer;
 pub use adapters::{AdapterReport, adapters};
 pub use constants::Read;
 pub use executable::Executable;
+pub use part::Parts;
 pub use store::Store;
 pub use stream::Stream;
 pub use timing::Timings;
@@ -238,7 +240,19 @@ impl Inner {
 
     /// Waits until all that was submitted has run.
     pub fn wait(&self) -> Result<()> {
-        let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.polled(wgpu::PollType::wait_indefinitely())
+    }
+
+    /// Waits until `submission` has run; what was submitted later need not have.
+    pub fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        self.polled(wgpu::PollType::Wait {
+            submission_index: Some(submission),
+            timeout: None,
+        })
+    }
+
+    fn polled(&self, until: wgpu::PollType) -> Result<()> {
+        let polled = self.device.poll(until);
         self.check()?;
         polled
             .map(|_| ())

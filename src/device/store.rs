@@ -3,7 +3,7 @@
 use super::constants::Constants;
 use super::{Device, Inner};
 use crate::error::{Error, Result};
-use crate::graph::Source;
+use crate::graph::{Encode, Pack, Source};
 use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +43,22 @@ impl Store {
             constants: self.constants.clone(),
             states: Arc::default(),
         }
+    }
+
+    /// A store with this one's states and the constants of `other`.
+    #[must_use]
+    pub fn with_constants_of(&self, other: &Self) -> Self {
+        Self {
+            device: self.device.clone(),
+            constants: other.constants.clone(),
+            states: self.states.clone(),
+        }
+    }
+
+    /// The constants that it has made, each by what it is made of.
+    pub fn constants(&self) -> Vec<(Vec<Pack>, Encode)> {
+        let constants = (self.constants.lock()).unwrap_or_else(PoisonError::into_inner);
+        constants.all()
     }
 
     fn states(&self) -> MutexGuard<'_, HashMap<String, State>> {

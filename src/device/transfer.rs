@@ -5,6 +5,7 @@ use super::memory::Pieces;
 use crate::error::{Error, Result};
 use crate::plan::{Buffer, Port};
 use crate::tensor::{DType, Layout, Tensor};
+use std::sync::PoisonError;
 
 impl Executable {
     /// Copies `inputs` to the device, converted to the plan's element type.
@@ -74,12 +75,14 @@ impl Executable {
         Ok(())
     }
 
-    /// The outputs of the last run submitted with outputs, as f32 in the plan's shapes.
+    /// The outputs of the last run submitted with outputs, as f32 in the plan's shapes. It waits for that run alone.
     pub fn download(&self) -> Result<Vec<Tensor>> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = last.clone();
         (self.plan.outputs.iter().zip(&self.readback))
             .map(|(port, buffer)| {
                 let b = &self.plan.buffers[port.buffer];
-                let bytes = self.device.read(buffer, b.bytes())?;
+                let bytes = (self.device).read_after(buffer, b.bytes(), last.clone())?;
                 gather(b, port, bytes)
             })
             .collect()

@@ -106,6 +106,7 @@ pub static KERNELS: &[&Kernel] = &[
     &ffn::depthwise_ffn_few::KERNEL,
     &ffn::depthwise_ffn_matrix::KERNEL,
     &loss::distill::KERNEL,
+    &loss::take::KERNEL,
     &matmul::batched::KERNEL,
     &matmul::dense::KERNEL,
     &matmul::dense_coop::KERNEL,

@@ -3,7 +3,7 @@
 use super::project::{Project, few_rows};
 use super::train::rms_norm_back;
 use crate::error::Result;
-use crate::graph::{Activation, Backward, Lower, Op, Value, Weight};
+use crate::graph::{Activation, Backward, Lower, Op, Operand, Value, Weight};
 use crate::kernels::norm::rms_norm::{self, Binds};
 use crate::tensor::DType;
 
@@ -32,12 +32,17 @@ impl Op for RmsNorm {
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
         let cols = lower.shape_of(1, 0);
         let rows = lower.layout(0).len() / cols;
+        // A gain is f32 however other weights are stored.
+        let g = match lower.inputs[1] {
+            Operand::Weight { .. } => lower.constant_f32(&[1])?,
+            Operand::Buffer { .. } => lower.strided(1)?.0,
+        };
         let binds = Binds {
             x: lower.contiguous(0)?,
-            g: lower.strided(1)?.0,
+            g,
             y: lower.output,
         };
-        let d = rms_norm::dispatch([rows, cols], 0, self.eps, lower.elem, binds, lower.caps);
+        let d = rms_norm::dispatch([rows, cols], 0, self.eps, binds, lower.caps);
         lower.memory.push(d);
         Ok(true)
     }

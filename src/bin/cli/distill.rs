@@ -107,7 +107,7 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
             ));
         }
     };
-    // Training is in f32; so is the teacher, unless --dtype says otherwise.
+    // Training is in f32, and so is the teacher, unless --dtype says otherwise: then products round to halves.
     let taught_in = match common.dtype {
         Some(_) => common.dtype(device.caps(), device.name())?,
         None => DType::F32,
@@ -118,6 +118,10 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         &Options::new(DType::F32),
     )?);
     let mut lessons = Lessons::open(args, &Options::new(taught_in), &draft, target)?;
+    let settings = Settings {
+        halves: taught_in == DType::F16,
+        ..settings
+    };
     let mut trainer = Trainer::new(&draft, settings)?;
     let mut student = Student::default();
     let hard = matches!(args.loss, Kind::CrossEntropy);

@@ -4,7 +4,7 @@ use super::Outcome;
 use super::common::{Common, Float};
 use super::lessons::{ends, objects};
 use super::training::{Course, Training};
-use cascadia::engine::distill::{Loss, Texts, Trainer, fresh};
+use cascadia::engine::distill::{Loss, Settings, Texts, Trainer, fresh};
 use cascadia::engine::language::Language;
 use cascadia::io::text::Tokenizer;
 use cascadia::io::{LanguageFiles, folder, utf8};
@@ -37,11 +37,6 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     let (training, data) = (&args.training, args.data.as_path());
     let settings = training.settings(Loss::CrossEntropy);
     training.check(&settings)?;
-    if matches!(common.dtype, Some(Float::F16)) {
-        return Err(Error::Usage(
-            "training is in f32; leave `--dtype f16` out".into(),
-        ));
-    }
     let files = match (&args.init, &args.config, &args.tokenizer) {
         (Some(folder), ..) => LanguageFiles::open(folder)?,
         (None, Some(config), Some(folder)) => fresh(config, folder, training.seed)?,
@@ -66,6 +61,11 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
             "holds nothing to learn: expected a text of at least two tokens",
         ));
     }
+    // Weights are f32; products round to halves where --dtype says so.
+    let settings = Settings {
+        halves: matches!(common.dtype, Some(Float::F16)),
+        ..settings
+    };
     let mut trainer = Trainer::new(&model, settings)?;
     let course = Course {
         what: "model",

@@ -15,8 +15,10 @@ pub struct Batch {
     /// The rows, sequence · len + position, whose logits predict what is learned. Each at most once.
     pub rows: Vec<u32>,
     /// f32 [rows, vocabulary]: the target's probabilities; may be empty where there are labels and the loss is
-    /// cross-entropy.
+    /// cross-entropy, or with `slots`.
     pub probs: Vec<f32>,
+    /// [rows]: where they lie in the trainer's table ([`super::Trainer::take`]), where they do not come along.
+    pub slots: Vec<u32>,
     /// The tokens that cross-entropy takes for true; what the target holds likeliest where `None`.
     pub labels: Option<Vec<u32>>,
 }
@@ -56,6 +58,9 @@ impl Batch {
             ));
         }
         if hard && labels.is_some() {
+            return Ok(());
+        }
+        if !hard && self.probs.is_empty() && self.slots.len() == self.rows.len() {
             return Ok(());
         }
         if self.probs.len() != self.rows.len() * vocab {

@@ -1,7 +1,11 @@
 //! A trained draft as a folder like the one that it came from.
 
+use super::copies::copies;
+use super::parts::Timed;
 use super::plan::moment;
+use super::standing::{Place, Standing, marked_name};
 use super::trainer::Trainer;
+use crate::device::Store;
 use crate::engine::language::Language;
 use crate::error::{Error, Result};
 use crate::io::{Checkpoint, LanguageFiles, Parts, save, serialize, write_atomically};
@@ -138,12 +142,18 @@ impl Trainer {
     /// # Errors
     /// What making memory returns.
     pub fn mark(&mut self) -> Result<()> {
-        for name in self.all() {
-            let marked = format!("marked {name}");
-            let (dtype, len) = self.store.kind(&name)?;
-            self.store.make(&marked, dtype, len)?;
-            self.store.copy(&name, &marked)?;
-        }
+        self.begin_mark()?;
+        self.outcome().map(drop)
+    }
+
+    /// As [`Trainer::mark`], in parts: it is done when all of them are.
+    ///
+    /// # Errors
+    /// As [`Trainer::mark`].
+    pub fn begin_mark(&mut self) -> Result<()> {
+        self.wake()?;
+        let what = self.copies(false)?;
+        self.begin(what);
         self.marked = Some((self.steps, self.norm));
         Ok(())
     }
@@ -153,14 +163,62 @@ impl Trainer {
     /// # Errors
     /// [`Error::Usage`] where it never was.
     pub fn back(&mut self) -> Result<()> {
+        self.begin_back()?;
+        self.outcome().map(drop)
+    }
+
+    /// As [`Trainer::back`], in parts.
+    ///
+    /// # Errors
+    /// As [`Trainer::back`].
+    pub fn begin_back(&mut self) -> Result<()> {
         let Some((steps, norm)) = self.marked else {
             return Err(Error::Usage("nothing was marked to come back to".into()));
         };
-        for name in self.all() {
-            self.store.copy(&format!("marked {name}"), &name)?;
-        }
+        let what = self.copies(true)?;
+        self.begin(what);
         (self.steps, self.norm) = (steps, norm);
         Ok(())
+    }
+
+    /// Ends what [`Trainer::begin_mark`] or [`Trainer::begin_back`] began.
+    ///
+    /// # Errors
+    /// What running returns.
+    pub fn end_copies(&mut self) -> Result<()> {
+        self.outcome().map(drop)
+    }
+
+    fn copies(&mut self, back: bool) -> Result<Arc<Timed>> {
+        let at = usize::from(back);
+        if let Some(known) = &self.copies[at] {
+            return Ok(known.clone());
+        }
+        let pair = |name: String| {
+            let marked = marked_name(&name);
+            if back { [marked, name] } else { [name, marked] }
+        };
+        let pairs: Vec<[String; 2]> = self.all().into_iter().map(pair).collect();
+        let made = copies(&self.store, self.model().device().caps(), &pairs)?;
+        self.copies[at] = Some(made.clone());
+        Ok(made)
+    }
+
+    /// The weights that stand, for a model that serves them: where `tried`, those that were marked.
+    pub fn standing(&self, tried: bool) -> Arc<Standing> {
+        if self.parked.is_none() {
+            self.standing.at(Place::Device {
+                store: self.store.clone(),
+                marked: tried,
+            });
+        }
+        self.standing.clone()
+    }
+
+    /// The states of all weights under their names, where they are trained themselves.
+    pub fn states(&self) -> Option<&Store> {
+        let whole = self.settings().low_rank.is_none() && self.parked.is_none();
+        whole.then_some(&self.store)
     }
 
     pub(super) fn all(&self) -> Vec<String> {

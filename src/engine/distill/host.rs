@@ -1,10 +1,14 @@
 //! A training put by on the host, so that its memory on the device is free for another.
 
+use super::parts::Pace;
+use super::standing::Place;
+use super::table::Table;
 use super::trainer::{Trainer, llama};
 use crate::device::Store;
 use crate::error::Result;
 use crate::tensor::Tensor;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What a training goes on from: weights, moments, the count of steps on the device.
 pub(super) type Parked = Vec<(String, Tensor)>;
@@ -25,9 +29,14 @@ impl Trainer {
         let parked: Result<Parked> = (names.into_iter())
             .map(|name| Ok((name.clone(), self.store.read(&name)?)))
             .collect();
-        self.parked = Some(parked?);
+        let parked = Arc::new(parked?);
+        self.standing.at(Place::Host(parked.clone()));
+        self.parked = Some(parked);
         self.marked = None;
         self.plans.clear();
+        self.copies = [None, None];
+        self.pace = Pace::default();
+        self.table = Table::default();
         self.store = Store::new(self.model().device());
         Ok(())
     }
@@ -41,10 +50,14 @@ impl Trainer {
             return Ok(());
         };
         let store = Store::new(self.model().device());
-        for (name, tensor) in parked {
+        for (name, tensor) in parked.iter() {
             store.make(name, tensor.dtype(), tensor.len())?;
             store.write(name, 0, bytemuck::cast_slice(&tensor.to_f32()))?;
         }
+        self.standing.at(Place::Device {
+            store: store.clone(),
+            marked: false,
+        });
         (self.store, self.parked) = (store, None);
         Ok(())
     }
@@ -55,7 +68,7 @@ impl Trainer {
 
     /// Bytes on the device: weights, moments, inputs, and what its plans work on.
     pub fn device_bytes(&self) -> u64 {
-        let plans = self.plans.values().map(|run| run.plan().slot_bytes());
+        let plans = self.plans.values().map(|p| p.run.plan().slot_bytes());
         self.bytes() + plans.sum::<u64>()
     }
 }

@@ -11,7 +11,7 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`]; [`crate::Error::Device`] where the adapter has no timestamps.
     pub fn step_ms(&mut self, batch: &Batch, runs: usize) -> Result<Vec<f64>> {
-        self.ready(batch, Then::Update)?.time(runs)
+        self.ready(batch, Then::Update)?.run.time(runs)
     }
 
     /// As [`Trainer::step_ms`], of each dispatch of one step: its kernel, milliseconds, bytes and multiply-adds.
@@ -19,7 +19,8 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step_ms`].
     pub fn step_dispatches(&mut self, batch: &Batch) -> Result<Vec<(String, f64, u64, u64)>> {
-        let run = self.ready(batch, Then::Update)?;
+        let what = self.ready(batch, Then::Update)?;
+        let run = &what.run;
         let steps = run.plan().steps.iter().map(|s| &s.dispatch);
         let times = run.profile()?.dispatches_ms;
         let both = steps.zip(times).map(|(d, ms)| {

@@ -2,12 +2,16 @@
 //! model from texts alone.
 
 mod batch;
+mod copies;
 mod export;
 mod fresh;
 mod host;
 mod measure;
+mod parts;
 mod plan;
 mod settings;
+mod standing;
+mod table;
 mod texts;
 mod trainer;
 
@@ -15,5 +19,6 @@ pub use crate::kernels::loss::distill::Loss;
 pub use batch::{Batch, Recorded};
 pub use fresh::{fresh, mixed};
 pub use settings::{Optimizer, Schedule, Settings};
+pub use standing::Standing;
 pub use texts::{Author, Texts};
 pub use trainer::{Step, Trainer};

@@ -1,6 +1,7 @@
 //! The graph of a step: forward, backward, and what becomes of the gradients.
 
 use super::settings::{MEAN, Optimizer, SQUARE, VELOCITY};
+use super::table::TABLE;
 use super::trainer::{Trainer, llama};
 use crate::error::Result;
 use crate::graph::{Finished, Graph, Value, Weight};
@@ -20,6 +21,8 @@ pub(super) struct Shape {
     pub sequences: usize,
     pub len: usize,
     pub rows: usize,
+    /// Rows of the table that distributions are in; 0 where they come with the batch.
+    pub table: usize,
 }
 
 /// What a plan does with its gradients.
@@ -76,9 +79,14 @@ impl Trainer {
         let marks = words("marks", shape.rows);
         let taught = Taught {
             rows: marks,
-            probs: match hard {
-                true => logits,
-                false => g.state(shape.name("probs"), &[shape.rows, vocab], DType::F32),
+            probs: match (hard, shape.table) {
+                (true, _) => logits,
+                (_, 0) => g.state(shape.name("probs"), &[shape.rows, vocab], DType::F32),
+                (_, rows) => g.state(TABLE, &[rows, vocab], DType::F32),
+            },
+            targets: match shape.table {
+                0 => marks,
+                _ => words("targets", shape.rows),
             },
             labels: match hard {
                 true => words("labels", shape.rows),
@@ -124,6 +132,9 @@ impl Trainer {
             }
         };
         g.output("loss", loss.after(&done));
+        if let Then::Update | Then::Finish(_) = then {
+            g.output("control", g.control().after(&done));
+        }
         g.finish()
     }
 

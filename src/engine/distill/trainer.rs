@@ -3,8 +3,11 @@
 
 use super::batch::{Batch, likeliest};
 use super::host::Parked;
+use super::parts::{Pace, Timed, sum};
 use super::plan::{Shape, Then, kept, moment};
 use super::settings::Settings;
+use super::standing::Standing;
+use super::table::Table;
 use crate::device::{Executable, Store};
 use crate::engine::language::Language;
 use crate::error::{Error, Result};
@@ -41,7 +44,12 @@ pub struct Trainer {
     pub(super) store: Store,
     /// What is changed: all weights, or the additions to them.
     pub(super) trained: Vec<Weight>,
-    pub(super) plans: HashMap<(Shape, Then), Arc<Executable>>,
+    pub(super) plans: HashMap<(Shape, Then), Arc<Timed>>,
+    /// The copies of all that can be gone back to: away, and back.
+    pub(super) copies: [Option<Arc<Timed>>; 2],
+    pub(super) pace: Pace,
+    pub(super) table: Table,
+    pub(super) standing: Arc<Standing>,
     pub(super) steps: u64,
     pub(super) rejected: u64,
     /// Rejected steps since the last that was not.
@@ -53,7 +61,7 @@ pub struct Trainer {
     /// The losses of a step's parts so far.
     gathered: f64,
     /// What is on the host in the place of the store.
-    pub(super) parked: Option<Parked>,
+    pub(super) parked: Option<Arc<Parked>>,
 }
 
 impl Trainer {
@@ -94,12 +102,18 @@ impl Trainer {
         store.make("control", DType::F32, CONTROL)?;
         let start = control(0, settings.lr);
         store.write("control", 0, bytemuck::cast_slice(&start))?;
+        let all = llama.weights().into_iter().cloned().collect();
+        let standing = Standing::new(all, &store);
         Ok(Self {
             model: model.clone(),
             settings,
             store,
             trained,
             plans: HashMap::new(),
+            copies: [None, None],
+            pace: Pace::default(),
+            table: Table::default(),
+            standing: Arc::new(standing),
             steps: 0,
             rejected: 0,
             in_a_row: 0,
@@ -150,7 +164,7 @@ impl Trainer {
 
     /// Bytes that the largest plan works on beside them: activations, gradients.
     pub fn working_bytes(&self) -> u64 {
-        let all = self.plans.values().map(|run| run.plan().slot_bytes());
+        let all = self.plans.values().map(|p| p.run.plan().slot_bytes());
         all.max().unwrap_or(0)
     }
 
@@ -177,6 +191,12 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`].
     pub fn part(&mut self, batch: &Batch, index: usize, of: usize) -> Result<Option<Step>> {
+        self.begin_part(batch, index, of)?;
+        self.end_part(index, of)
+    }
+
+    /// Makes all but the batch ready for a part of a step; what becomes of its gradients.
+    pub(super) fn prepare(&mut self, batch: &Batch, index: usize, of: usize) -> Result<Then> {
         let hard = self.settings.loss == Loss::CrossEntropy;
         batch.check(self.model.config().vocab(), hard)?;
         if index == 0 {
@@ -190,16 +210,24 @@ impl Trainer {
         };
         self.store.write("control", RATE, &[rate.to_bits()])?;
         self.store.write("control", LIMIT, &[limit.to_bits()])?;
-        let then = match of {
+        Ok(match of {
             1 => Then::Update,
             _ if index + 1 < of => Then::Gather(of),
             _ => Then::Finish(of),
-        };
-        self.gathered += self.run(batch, then)?;
-        if index + 1 < of {
+        })
+    }
+
+    /// Takes note of what a part of a step left: losses and, after the last, `control`.
+    pub(super) fn note(
+        &mut self,
+        out: &[Vec<f32>],
+        index: usize,
+        of: usize,
+    ) -> Result<Option<Step>> {
+        self.gathered += self.loss_of(out);
+        let (false, Some(control)) = (index + 1 < of, out.get(1)) else {
             return Ok(None);
-        }
-        let control = self.store.read("control")?.to_f32();
+        };
         let step = Step {
             loss: self.gathered / of as f64,
             norm: f64::from(control[NORM]),
@@ -227,7 +255,8 @@ impl Trainer {
     /// As [`Trainer::step`].
     pub fn overlap(&mut self, batch: &Batch) -> Result<f64> {
         batch.check(self.model.config().vocab(), false)?;
-        self.run(batch, Then::Score)
+        self.begin_overlap(batch)?;
+        self.scored()
     }
 
     /// The loss of `batch`, and the gradient of each weight that is trained by it, without a change: of all weights in the order
@@ -238,7 +267,10 @@ impl Trainer {
     pub fn gradients(&mut self, batch: &Batch) -> Result<(f64, Vec<Vec<f32>>)> {
         let hard = self.settings.loss == Loss::CrossEntropy;
         batch.check(self.model.config().vocab(), hard)?;
-        let loss = self.run(batch, Then::Keep)?;
+        let what = self.ready(batch, Then::Keep)?;
+        self.begin(what);
+        let out = self.outcome()?;
+        let loss = self.loss_of(&out);
         let read = |w: &Weight| Ok(self.store.read(&kept(w))?.to_f32());
         let grads = self.trained.iter().map(read).collect::<Result<Vec<_>>>()?;
         Ok((loss, grads))
@@ -264,27 +296,28 @@ impl Trainer {
         Ok(all)
     }
 
-    /// Runs one plan; its loss.
-    fn run(&mut self, batch: &Batch, then: Then) -> Result<f64> {
-        let loaded = self.ready(batch, then)?;
-        let out = loaded.run(&[])?;
-        let sum: f64 = out[0].to_f32().into_iter().map(f64::from).sum();
+    /// The mean loss of a run.
+    fn loss_of(&self, out: &[Vec<f32>]) -> f64 {
         // The kernel's is minus the share that is accepted.
-        Ok(match self.settings.loss {
-            _ if then == Then::Score => -sum,
-            Loss::Tv => 1.0 + sum,
-            _ => sum,
-        })
+        match self.settings.loss {
+            Loss::Tv => 1.0 + sum(out),
+            _ => sum(out),
+        }
     }
 
     /// The plan for `batch`, made where there is none of its size yet, with `batch` where it reads it.
-    pub(super) fn ready(&mut self, batch: &Batch, then: Then) -> Result<Arc<Executable>> {
+    pub(super) fn ready(&mut self, batch: &Batch, then: Then) -> Result<Arc<Timed>> {
         self.wake()?;
         let shape = Shape {
             sequences: batch.sequences(),
             len: batch.len,
             // Few sizes, so that few plans are made.
             rows: batch.rows.len().next_power_of_two().max(8),
+            table: if batch.slots.is_empty() {
+                0
+            } else {
+                self.table.rows
+            },
         };
         let loaded = match self.plans.get(&(shape, then)) {
             Some(known) => known.clone(),
@@ -305,7 +338,8 @@ impl Trainer {
                         source.name
                     )))
                 };
-                let made = Arc::new(Executable::load_in(&self.store, Arc::new(plan), &none)?);
+                let run = Executable::load_in(&self.store, Arc::new(plan), &none)?;
+                let made = Arc::new(Timed::new(run));
                 self.plans.insert((shape, then), made.clone());
                 made
             }
@@ -325,6 +359,8 @@ impl Trainer {
             let likeliest = || batch.probs.chunks(vocab).map(likeliest).collect();
             let labels: Vec<u32> = batch.labels.clone().unwrap_or_else(likeliest);
             self.store.write(&name("labels"), 0, &labels)?;
+        } else if shape.table > 0 {
+            self.store.write(&name("targets"), 0, &batch.slots)?;
         } else {
             let probs = bytemuck::cast_slice(&batch.probs);
             self.store.write(&name("probs"), 0, probs)?;

@@ -13,7 +13,7 @@ use crate::models::llama::Llama;
 use crate::plan::{Options, Plan};
 use crate::shader::Caps;
 use crate::tensor::Tensor;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// The memory of a sequence.
@@ -55,11 +55,16 @@ pub struct Language {
     /// `None` where weights are noise.
     files: Option<Arc<LanguageFiles>>,
     options: Options,
+    /// Where weights are read that change while they are served.
+    learned: RwLock<Option<Arc<Learned>>>,
     /// Tensors that came in the place of the checkpoint's.
     replaced: RwLock<HashMap<String, Arc<Vec<f32>>>>,
     /// Constants on the device, shared by all sequences and plans.
     store: Store,
 }
+
+/// The values of a tensor that is learned; `None` of any other.
+pub type Learned = dyn Fn(&Source) -> Result<Option<Vec<f32>>> + Send + Sync;
 
 /// Tokens of the longest round.
 const KMAX_ROWS: usize = KMAX + 1;
@@ -107,6 +112,7 @@ impl Language {
             layers,
             files,
             options: options.clone(),
+            learned: RwLock::default(),
             replaced: RwLock::default(),
             store: Store::new(device),
         }
@@ -195,12 +201,20 @@ impl Language {
         }
     }
 
+    /// The tensors that it is made of.
+    ///
+    /// # Errors
+    /// What writing the graph returns.
+    pub fn sources(&self) -> Result<BTreeSet<Source>> {
+        self.layers.sources()
+    }
+
     /// Parameters, as published.
     ///
     /// # Errors
     /// What writing the graph returns.
     pub fn parameters(&self) -> Result<u64> {
-        Ok((self.layers.sources()?.iter())
+        Ok((self.sources()?.iter())
             .map(|s| s.shape.iter().product::<usize>() as u64)
             .sum())
     }
@@ -281,6 +295,11 @@ impl Language {
         }
     }
 
+    /// Has tensors that `learned` knows read from there from now on, for plans that are loaded later.
+    pub fn follow(&self, learned: Arc<Learned>) {
+        *self.learned.write().unwrap_or_else(PoisonError::into_inner) = Some(learned);
+    }
+
     /// Puts `tensors`, by their published names, in the place of the checkpoint's for all that runs later, in every
     /// session of this model. Rounds that were submitted run on what was there before.
     ///
@@ -312,6 +331,13 @@ impl Language {
     /// # Errors
     /// What reading the file returns.
     pub fn values(&self, source: &Source) -> Result<Vec<f32>> {
+        let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(learned) = learned.as_ref()
+            && let Some(values) = learned(source)?
+        {
+            return Ok(values);
+        }
+        drop(learned);
         let replaced = self.replaced.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(values) = replaced.get(&source.name) {
             return Ok(values.to_vec());

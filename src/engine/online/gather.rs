@@ -32,19 +32,37 @@ impl Learner {
         if let Some(top) = self.settings.keep_top {
             let begun = Instant::now();
             let slots: Vec<u32> = last.rows.iter().map(|k| k.slot).collect();
-            let rows = self.read(session, &slots, Some(top))?;
+            let rows = self.read(session, &slots, top)?;
             session.release(self.replay.compress(rows));
             self.figures.update_seconds += begun.elapsed().as_secs_f64();
         }
         Ok(())
     }
 
-    /// The distributions in `slots` of the device; `None` of one that is none.
+    /// The distributions in `slots` of the device, taken into the trainer's table; `None` of one that is none.
+    fn take(&mut self, session: &Session, slots: &[u32]) -> Result<Vec<Option<Row>>> {
+        let pairs: Vec<[u32; 2]> = (slots.iter().zip(self.free_rows()))
+            .map(|(&there, here)| [there, here])
+            .collect();
+        if pairs.is_empty() {
+            return Ok(vec![None; slots.len()]);
+        }
+        let (ring, room) = (session.kept_in(), self.table_rows());
+        let sound = (self.trainer).take((&ring, Session::KEPT), &pairs, room)?;
+        let rows = pairs.iter().zip(sound);
+        let mut rows: Vec<Option<Row>> = rows
+            .map(|(p, sound)| sound.then_some(Row::Kept(p[1])))
+            .collect();
+        rows.resize(slots.len(), None);
+        Ok(rows)
+    }
+
+    /// The distributions in `slots` of the device, on the host; `None` of one that is none.
     fn read(
         &mut self,
         session: &Session,
         slots: &[u32],
-        top: Option<f32>,
+        top: f32,
     ) -> Result<Vec<Option<Row>>> {
         let (Some(&low), Some(&high)) = (slots.iter().min(), slots.iter().max()) else {
             return Ok(Vec::new());
@@ -56,7 +74,7 @@ impl Learner {
         let dropped = &mut self.figures.dropped;
         let one = |&slot: &u32| {
             let from = (slot as usize - low) * vocab;
-            Row::of(&values[from..from + vocab], top, dropped)
+            Row::of(&values[from..from + vocab], Some(top), dropped)
         };
         Ok(slots.iter().map(one).collect())
     }
@@ -73,7 +91,7 @@ impl Learner {
         let slots: Vec<u32> = on_device
             .flat_map(|e| e.rows.iter().map(|k| k.slot))
             .collect();
-        let mut read = VecDeque::from(self.read(session, &slots, None)?);
+        let mut read = VecDeque::from(self.take(session, &slots)?);
         session.release(slots);
         for example in examples {
             let Example {

@@ -2,20 +2,20 @@
 
 use super::lesson::{Lesson, lessons};
 use super::replay::Replay;
+use super::settings::CANARY;
 use super::update::{Update, Verdict};
 use super::writer::Writer;
 use super::{Figures, OnlineSettings};
 use crate::engine::distill::{Settings, Trainer};
-use crate::engine::language::{Language, Session};
+use crate::engine::language::{Language, Renewal, Session};
 use crate::error::{Error, Result};
 use crate::io::{Checkpoint, LanguageFiles, Lock};
-use std::collections::{BTreeMap, VecDeque};
+use crate::tensor::DType;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Held-out rows that an update is judged by: the last so many, and all of the last buffer.
-const CANARY: usize = 64;
 /// Gradients of a larger norm are scaled down to it.
 const CLIP: f32 = 1.0;
 /// The file of a draft's weights in its folder.
@@ -38,10 +38,11 @@ pub(super) struct Learner {
     pub(super) drawn: u64,
     /// What the update will learn from that they are written for.
     taught: Vec<Lesson>,
-    held: VecDeque<Lesson>,
+    /// What updates are judged by.
+    pub(super) held: VecDeque<Lesson>,
     pub(super) begun: Instant,
-    /// Sequences of a slice.
-    sequences: usize,
+    /// What writes the weights that are served anew.
+    pub(super) renewal: Option<Renewal>,
     /// Whether the draft's keys and values are to be computed again.
     stale: bool,
     unsaved: bool,
@@ -73,6 +74,7 @@ impl Learner {
             loss: settings.loss,
             lr: settings.lr,
             clip: Some(CLIP),
+            halves: draft.options().dtype == DType::F16,
             ..Settings::default()
         };
         Ok(Self {
@@ -89,11 +91,11 @@ impl Learner {
             taught: Vec::new(),
             held: VecDeque::new(),
             begun: Instant::now(),
-            sequences: settings.sequences,
+            renewal: None,
             stale: false,
             unsaved: false,
             figures: Figures {
-                buffer_bytes: 4 * (rows * vocab) as u64,
+                buffer_bytes: 4 * ((rows + settings.update_rows(vocab)) * vocab) as u64,
                 version,
                 ..Figures::default()
             },
@@ -109,6 +111,11 @@ impl Learner {
         }
     }
 
+    /// Milliseconds of a slice, where no one waits for it.
+    pub fn slice_ms(&self) -> f64 {
+        self.settings.slice_ms
+    }
+
     pub fn updating(&self) -> bool {
         self.update.is_some() || !self.prompts.is_empty()
     }
@@ -117,11 +124,14 @@ impl Learner {
         self.updating() || self.replay.due(self.begun.elapsed()).is_some()
     }
 
-    /// Whether a slice may be made after `served` seconds of serving, in a request that began when `before` seconds
-    /// were spent.
-    pub fn may(&self, served: f64, before: f64) -> bool {
+    /// Milliseconds that a slice may take of the device after `served` seconds of serving, in a request that began when
+    /// `before` seconds were spent and whose rounds take `round` seconds; `None` where there is to be none. The share of
+    /// all time is that of each round, too: so no token waits much longer than others.
+    pub fn allowance(&self, served: f64, before: f64, round: f64) -> Option<f64> {
         let taken = self.figures.serve_update_seconds + self.spent() - before;
-        self.updating() && taken < self.settings.share * served
+        let share = self.settings.share;
+        let may = self.updating() && taken < share * served;
+        may.then(|| self.settings.slice_ms.min(1e3 * share * round))
     }
 
     /// Seconds of all updates so far.
@@ -134,7 +144,7 @@ impl Learner {
         std::mem::take(&mut self.stale) && self.settings.rebuild
     }
 
-    /// Begins an update where one is due and none is under way: the buffer's rows are read, and free again.
+    /// Begins an update where one is due and none is under way: the buffer's rows are taken along, and free again.
     pub fn start(&mut self, session: &mut Session) -> Result<()> {
         if self.updating() || self.replay.due(self.begun.elapsed()).is_none() {
             return Ok(());
@@ -147,6 +157,18 @@ impl Learner {
         }
         self.figures.update_seconds += begun.elapsed().as_secs_f64();
         Ok(())
+    }
+
+    /// Rows of the trainer's table that are not in use.
+    pub(super) fn free_rows(&self) -> impl Iterator<Item = u32> + use<> {
+        let lessons = self.held.iter().chain(&self.taught);
+        let rows = lessons.flat_map(|l| l.rows.iter().filter_map(|(_, row)| row.slot()));
+        let used: HashSet<u32> = rows.collect();
+        (0..self.table_rows() as u32).filter(move |row| !used.contains(row))
+    }
+
+    pub(super) fn table_rows(&self) -> usize {
+        self.settings.update_rows(self.vocab)
     }
 
     /// Shares `given` among what is learned and what is held out.
@@ -170,14 +192,16 @@ impl Learner {
         }
         if !taught.is_empty() {
             let held = self.held.make_contiguous();
-            let (sequences, s) = (self.sequences, &self.settings);
-            let update = Update::new(&taught, held, sequences, s.steps, s.tolerance, self.vocab);
+            let s = &self.settings;
+            let update =
+                Update::new(&taught, held, s.sequences, s.steps, s.tolerance, self.vocab);
             self.update = Some(update);
         }
     }
 
-    /// One slice of the update under way; how long it took.
-    pub fn slice(&mut self) -> Result<Duration> {
+    /// One slice of the update under way, of up to `ms` of the device; how long rounds were kept waiting for it and for
+    /// the one before, as far as that was not told yet.
+    pub fn slice(&mut self, ms: f64) -> Result<Duration> {
         let (begun, plans) = (Instant::now(), self.trainer.plans());
         if let Some(prompt) = self.prompts.pop_front() {
             let given = self.write(prompt)?;
@@ -192,23 +216,18 @@ impl Learner {
         let Some(update) = &mut self.update else {
             return Ok(Duration::ZERO);
         };
-        let verdict = update.slice(&mut self.trainer)?;
+        let before = self.trainer.took()?;
+        let verdict = update.slice(&mut self.trainer, ms)?;
         if let Some(verdict) = verdict {
             self.end(verdict)?;
         }
-        let took = begun.elapsed();
+        let took = begun.elapsed() + Duration::from_secs_f64(before.unwrap_or(0.0) / 1e3);
         let figures = &mut self.figures;
         figures.slices += 1;
         figures.update_seconds += took.as_secs_f64();
-        if self.trainer.plans() == plans && verdict.is_none() {
-            let ms = took.as_secs_f64() * 1e3;
-            figures.longest_slice_ms = figures.longest_slice_ms.max(ms);
-            // For the next update's slices.
-            if ms > self.settings.slice_ms {
-                self.sequences = (self.sequences / 2).max(1);
-            } else if ms < self.settings.slice_ms / 4.0 {
-                self.sequences = (self.sequences * 2).min(self.settings.sequences);
-            }
+        figures.longest_slice_ms = figures.longest_slice_ms.max(before.unwrap_or(0.0));
+        if self.trainer.plans() != plans {
+            figures.plan_seconds += begun.elapsed().as_secs_f64();
         }
         Ok(took)
     }
@@ -218,18 +237,33 @@ impl Learner {
         let Some(update) = self.update.take() else {
             return Ok(());
         };
-        let figures = &mut self.figures;
-        figures.rows += update.rows;
-        figures.rejected += update.rejected;
-        figures.canary = Some(update.overlaps());
+        self.figures.rows += update.rows;
+        self.figures.rejected += update.rejected;
+        self.figures.canary = Some(update.overlaps());
         if verdict == Verdict::RolledBack {
-            figures.rolled_back += 1;
+            self.figures.rolled_back += 1;
             return Ok(());
         }
-        self.draft.replace(&self.trainer.export()?)?;
-        figures.updates += 1;
-        figures.version += 1;
+        self.serve()?;
+        self.figures.updates += 1;
+        self.figures.version += 1;
         (self.stale, self.unsaved) = (true, true);
+        Ok(())
+    }
+
+    /// Has the weights served as they are now: packed on the device, where each of their constants can be.
+    fn serve(&mut self) -> Result<()> {
+        let known = self.renewal.take();
+        if let Some(states) = self.trainer.states() {
+            self.renewal = self.draft.renewal(states, known)?;
+        }
+        let Some(renewal) = &self.renewal else {
+            return self.draft.replace(&self.trainer.export()?);
+        };
+        renewal.submit()?;
+        let standing = self.trainer.standing(false);
+        self.draft
+            .follow(Arc::new(move |source| standing.values(source)));
         Ok(())
     }
 

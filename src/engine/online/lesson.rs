@@ -16,6 +16,13 @@ pub struct Lesson {
     pub rows: Vec<(usize, Row)>,
 }
 
+impl Lesson {
+    /// Whether its distributions lie in the trainer's table; those of one lesson are alike.
+    pub fn kept(&self) -> bool {
+        self.rows.iter().any(|(_, row)| row.slot().is_some())
+    }
+}
+
 /// Sequences to learn from and those held out. They are cut where they are longer than `context`: a row sees at most so
 /// many tokens.
 pub fn lessons(given: Vec<Lesson>, context: usize) -> (Vec<Lesson>, Vec<Lesson>) {
@@ -48,11 +55,13 @@ pub fn lessons(given: Vec<Lesson>, context: usize) -> (Vec<Lesson>, Vec<Lesson>)
 }
 
 /// Batches of `lessons`, up to `sequences` in each. There are few different sizes of them, as each needs a plan:
-/// sequences and lengths are powers of two. Distributions are whole there, over `vocab` tokens.
+/// sequences and lengths are powers of two. Distributions lie in the trainer's table, or come along, whole, over `vocab`
+/// tokens: never some of either in one batch.
 pub fn batches(lessons: &[Lesson], sequences: usize, vocab: usize) -> Vec<Batch> {
     let mut sorted: Vec<&Lesson> = lessons.iter().collect();
-    sorted.sort_by_key(|l| l.tokens.len());
-    (sorted.chunks(sequences.max(1)))
+    sorted.sort_by_key(|l| (l.kept(), l.tokens.len()));
+    (sorted.chunk_by(|a, b| a.kept() == b.kept()))
+        .flat_map(|alike| alike.chunks(sequences.max(1)))
         .map(|group| {
             let longest = group.iter().map(|l| l.tokens.len()).max().unwrap_or(1);
             let len = longest.next_power_of_two().max(SHORTEST);
@@ -65,7 +74,10 @@ pub fn batches(lessons: &[Lesson], sequences: usize, vocab: usize) -> Vec<Batch>
                 batch.tokens.resize((i + 1) * len, 0);
                 for (at, row) in &lesson.rows {
                     batch.rows.push((i * len + at) as u32);
-                    row.write(vocab, &mut batch.probs);
+                    match row.slot() {
+                        Some(slot) => batch.slots.push(slot),
+                        None => row.write(vocab, &mut batch.probs),
+                    }
                 }
             }
             batch
@@ -114,5 +126,15 @@ mod tests {
                 assert!(all.contains(&(batch.tokens[*row as usize], hot)));
             }
         }
+        // Others do not come into a batch with those in the table.
+        let there = Lesson {
+            tokens: vec![0; 20],
+            rows: vec![(3, Row::Kept(7))],
+        };
+        let all = [taught, vec![there]].concat();
+        let mixed = batches(&all, 8, 4);
+        let slots: Vec<&[u32]> = mixed.iter().map(|b| &b.slots[..]).collect();
+        assert_eq!(slots, [&[][..], &[7]]);
+        assert!(mixed[1].probs.is_empty() && mixed[1].check(4, false).is_ok());
     }
 }

@@ -45,7 +45,7 @@ pub struct Figures {
     pub rows: usize,
     pub bad_rows: usize,
     pub lost_rows: usize,
-    /// In the buffer now, and the bytes on the device that it has room for.
+    /// In the buffer now; and the bytes on the device that there are for distributions, buffered or being learned from.
     pub buffered: usize,
     pub buffer_bytes: u64,
     /// Bytes of distributions in the buffer that are on the host, compressed, and what compressing dropped by now.
@@ -58,8 +58,10 @@ pub struct Figures {
     pub update_seconds: f64,
     pub serve_update_seconds: f64,
     pub slices: usize,
-    /// Of the longest slice, without those in which a plan was made.
+    /// Of the device, of the longest slice.
     pub longest_slice_ms: f64,
+    /// Of the updates' seconds, what went into making plans, each once.
+    pub plan_seconds: f64,
     /// Mean Σ min(p, q) of held-out rows before and after the last update.
     pub canary: Option<[f64; 2]>,
     /// Of the draft served: the number of updates in its line.
@@ -179,7 +181,7 @@ impl Online {
         self.learner.save();
         self.learner.start(&mut self.session)?;
         while self.learner.updating() && begun.elapsed() < budget {
-            self.learner.slice()?;
+            self.learner.slice(self.learner.slice_ms())?;
         }
         self.learner.save();
         Ok(!self.learner.updating())

@@ -11,9 +11,12 @@ impl Learner {
     /// What training and reading return; it stays where it is then.
     pub fn park(&mut self) -> Result<()> {
         while self.updating() {
-            self.slice()?;
+            self.slice(self.slice_ms())?;
         }
         self.save();
+        self.renewal = None;
+        // The trainer's table goes with it.
+        self.held.retain(|lesson| !lesson.kept());
         self.trainer.park()?;
         if let Some(writer) = &mut self.writer {
             writer.park();
@@ -30,7 +33,7 @@ impl Learner {
         self.save();
         self.start(session)?;
         while self.updating() {
-            self.slice()?;
+            self.slice(self.slice_ms())?;
         }
         self.save();
         Ok(())

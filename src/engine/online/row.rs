@@ -49,6 +49,8 @@ enum Ids {
 pub enum Row {
     Whole(Vec<f32>),
     Top(Top),
+    /// Whole, on the device: a row of the trainer's table.
+    Kept(u32),
 }
 
 /// The likeliest tokens, and their probabilities.
@@ -86,10 +88,19 @@ impl Row {
         Some(row)
     }
 
-    /// Bytes that it takes.
+    /// The row of the trainer's table that it is in.
+    pub fn slot(&self) -> Option<u32> {
+        match self {
+            Self::Kept(slot) => Some(*slot),
+            _ => None,
+        }
+    }
+
+    /// Bytes that it takes on the host.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Whole(p) => 4 * p.len(),
+            Self::Kept(_) => 0,
             Self::Top(top) => {
                 let ids = match &top.ids {
                     Ids::Short(ids) => 2 * ids.len(),
@@ -100,10 +111,11 @@ impl Row {
         }
     }
 
-    /// Appends its `vocab` probabilities to `to`.
+    /// Appends its `vocab` probabilities to `to`, where they are on the host.
     pub fn write(&self, vocab: usize, to: &mut Vec<f32>) {
         let top = match self {
             Self::Whole(p) => return to.extend(p),
+            Self::Kept(_) => return,
             Self::Top(top) => top,
         };
         let begin = to.len();

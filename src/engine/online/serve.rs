@@ -42,8 +42,11 @@ pub(super) fn serve(
         let Some(learner) = &mut learner else {
             continue;
         };
-        if learner.may(*served + begun.elapsed().as_secs_f64(), before) {
-            match learner.slice() {
+        let stats = generation.stats();
+        let round = stats.seconds / stats.rounds.max(1) as f64;
+        let now = *served + begun.elapsed().as_secs_f64();
+        if let Some(ms) = learner.allowance(now, before, round) {
+            match learner.slice(ms) {
                 Ok(took) => generation.set_aside(took),
                 Err(e) => break Err(e),
             }

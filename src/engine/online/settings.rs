@@ -5,6 +5,9 @@ use crate::error::{Error, Result};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Held-out rows that an update is judged by: the last so many, and all of the last buffer.
+pub(super) const CANARY: usize = 64;
+
 /// Of which tokens the target's distributions are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Positions {
@@ -37,7 +40,7 @@ pub struct OnlineSettings {
     pub max_rows: usize,
     /// The age of the oldest distribution at which one is due.
     pub max_age: Duration,
-    /// Bytes of distributions that are buffered on the device; bounds `max_rows`.
+    /// Bytes of distributions on the device, buffered or being learned from; bounds `max_rows`.
     pub max_bytes: u64,
     pub positions: Positions,
     pub source: Source,
@@ -48,14 +51,15 @@ pub struct OnlineSettings {
     pub lr: f32,
     /// Steps of an update, each over the whole buffer.
     pub steps: usize,
-    /// Sequences of a slice, at most.
+    /// Sequences of a run of the device, at most: they bound its memory.
     pub sequences: usize,
     /// Tokens of context that a distribution is learned in, at most.
     pub context: usize,
-    /// Milliseconds that a slice of an update should take at most; slices have fewer sequences where one took longer,
-    /// and one at least.
+    /// Milliseconds of the device that a slice of an update should take at most. It has as many dispatches as were
+    /// measured to fit, and one at least.
     pub slice_ms: f64,
-    /// The share of the time of serving that updates may take. With 0 all is left to [`super::Online::idle`].
+    /// The share of the time of serving that updates may take, and of each round that a slice after it may. With 0 all is
+    /// left to [`super::Online::idle`].
     pub share: f64,
     /// An update that lowers Σ min(p, q) on held-out rows by more is rolled back.
     pub tolerance: f64,
@@ -73,17 +77,17 @@ impl Default for OnlineSettings {
             interval: 8,
             max_rows: 2048,
             max_age: Duration::from_secs(600),
-            max_bytes: 256 << 20,
+            max_bytes: 512 << 20,
             positions: Positions::default(),
             source: Source::default(),
             keep_top: None,
             loss: Loss::ForwardKl,
             lr: 1e-3,
             steps: 4,
-            sequences: 4,
+            sequences: 8,
             context: 256,
             slice_ms: 10.0,
-            share: 0.05,
+            share: 0.04,
             tolerance: 0.005,
             rebuild: false,
             save: None,
@@ -129,7 +133,8 @@ impl OnlineSettings {
     /// Rows on the device, for a vocabulary of `vocab`.
     pub(super) fn rows(&self, vocab: usize) -> usize {
         let row = 4 * vocab.max(1) as u64;
-        let fit = usize::try_from(self.max_bytes / row).unwrap_or(usize::MAX);
+        let all = usize::try_from(self.max_bytes / row).unwrap_or(usize::MAX);
+        let fit = all.saturating_sub(2 * CANARY) / 9 * 4;
         self.max_rows.min(fit).max(1)
     }
 
@@ -139,5 +144,11 @@ impl OnlineSettings {
             Some(_) => rows.min(positions.max(1)),
             None => rows,
         }
+    }
+
+    /// Rows that an update has room for beside them: as many, and those held out of earlier ones.
+    pub(super) fn update_rows(&self, vocab: usize) -> usize {
+        let rows = self.rows(vocab);
+        rows + rows / 4 + 2 * CANARY
     }
 }

@@ -14,11 +14,18 @@ pub enum Verdict {
     RolledBack,
 }
 
-/// What is next.
+/// What runs, or is next.
+#[derive(Clone, Copy)]
 enum Stage {
+    /// Weights and moments are marked, to come back to.
+    Mark,
     Before(usize),
-    Train { step: usize, part: usize },
+    Train {
+        step: usize,
+        part: usize,
+    },
     After(usize),
+    Back,
 }
 
 pub struct Update {
@@ -27,6 +34,7 @@ pub struct Update {
     steps: usize,
     tolerance: f64,
     stage: Stage,
+    begun: bool,
     /// Σ over held-out rows of Σ min(p, q), before and after.
     before: f64,
     after: f64,
@@ -54,7 +62,8 @@ impl Update {
             held: batches(held, sequences, vocab),
             steps,
             tolerance,
-            stage: Stage::Before(0),
+            stage: Stage::Mark,
+            begun: false,
             before: 0.0,
             after: 0.0,
             rejected: 0,
@@ -68,62 +77,88 @@ impl Update {
         [self.before, self.after].map(|sum| sum / rows.max(1) as f64)
     }
 
-    /// One slice; what became of it at the end.
+    /// One slice of up to `ms` of the device, of one dispatch at least; what became of it at the end. The result of a run
+    /// is read in the slice after its last: so nothing that was submitted in between is waited for.
     ///
     /// # Errors
     /// What running returns.
-    pub fn slice(&mut self, trainer: &mut Trainer) -> Result<Option<Verdict>> {
+    pub fn slice(&mut self, trainer: &mut Trainer, ms: f64) -> Result<Option<Verdict>> {
+        if self.begun && !trainer.running() {
+            self.begun = false;
+            if let Some(verdict) = self.end(trainer)? {
+                return Ok(Some(verdict));
+            }
+        }
+        if !self.begun {
+            self.begin(trainer)?;
+            self.begun = true;
+        }
+        trainer.advance(ms)?;
+        Ok(None)
+    }
+
+    fn begin(&self, trainer: &mut Trainer) -> Result<()> {
         match self.stage {
+            Stage::Mark => trainer.begin_mark(),
+            Stage::Before(i) | Stage::After(i) => trainer.begin_overlap(&self.held[i]),
+            Stage::Train { part, .. } => {
+                trainer.begin_part(&self.taught[part], part, self.taught.len())
+            }
+            Stage::Back => trainer.begin_back(),
+        }
+    }
+
+    /// Takes what ran, and says what is next.
+    fn end(&mut self, trainer: &mut Trainer) -> Result<Option<Verdict>> {
+        let (held, of) = (self.held.len(), self.taught.len());
+        self.stage = match self.stage {
+            Stage::Mark => {
+                trainer.end_copies()?;
+                trainer.standing(true);
+                Stage::Before(0)
+            }
             Stage::Before(i) => {
-                if i == 0 {
-                    trainer.mark()?;
-                }
-                self.before += score(trainer, &self.held[i])?;
-                self.stage = match i + 1 < self.held.len() {
+                self.before += trainer.scored()? * self.held[i].rows.len() as f64;
+                match i + 1 < held {
                     true => Stage::Before(i + 1),
                     false => Stage::Train { step: 0, part: 0 },
-                };
+                }
             }
             Stage::Train { step, part } => {
-                let of = self.taught.len();
-                if let Some(done) = trainer.part(&self.taught[part], part, of)? {
+                if let Some(done) = trainer.end_part(part, of)? {
                     // One whose gradients exploded changed nothing, and the others are not to be trusted then.
                     self.sound &= done.loss.is_finite() && done.applied;
                     self.rejected += usize::from(!done.applied);
                 }
-                self.stage = if part + 1 < of {
-                    Stage::Train {
-                        step,
-                        part: part + 1,
-                    }
+                if part + 1 < of {
+                    let part = part + 1;
+                    Stage::Train { step, part }
                 } else if step + 1 < self.steps && self.sound {
-                    Stage::Train {
-                        step: step + 1,
-                        part: 0,
-                    }
+                    let step = step + 1;
+                    Stage::Train { step, part: 0 }
                 } else {
                     Stage::After(0)
-                };
+                }
             }
             Stage::After(i) => {
-                self.after += score(trainer, &self.held[i])?;
-                if i + 1 < self.held.len() {
-                    self.stage = Stage::After(i + 1);
-                    return Ok(None);
-                }
+                self.after += trainer.scored()? * self.held[i].rows.len() as f64;
                 let [before, after] = self.overlaps();
-                // Not the other way round: a NaN is no gain.
-                if self.sound && after >= before - self.tolerance {
+                if i + 1 < held {
+                    Stage::After(i + 1)
+                } else if self.sound && after >= before - self.tolerance {
+                    // Not the other way round: a NaN is no gain.
+                    trainer.standing(false);
                     return Ok(Some(Verdict::Stands));
+                } else {
+                    Stage::Back
                 }
-                trainer.back()?;
+            }
+            Stage::Back => {
+                trainer.end_copies()?;
+                trainer.standing(false);
                 return Ok(Some(Verdict::RolledBack));
             }
-        }
+        };
         Ok(None)
     }
-}
-
-fn score(trainer: &mut Trainer, batch: &Batch) -> Result<f64> {
-    Ok(trainer.overlap(batch)? * batch.rows.len() as f64)
 }

@@ -11,9 +11,11 @@ use crate::tensor::DType;
 
 kernel! {
     "loss/distill.wgsl",
-    params { count: u32, rows: u32, vocab: u32, inverse_temperature: f32, beta: f32, scale: f32 },
+    params {
+        count: u32, rows: u32, vocab: u32, inverse_temperature: f32, beta: f32, scale: f32, p_rows: u32,
+    },
     binds {
-        logits: Read, p: Read, positions: Read, labels: Read,
+        logits: Read, p: Read, positions: Read, labels: Read, targets: Read,
         loss: Write, dlogits: Write,
     },
 }
@@ -54,10 +56,12 @@ pub struct Shape {
     pub rows: usize,
     /// Tokens, V.
     pub vocab: usize,
+    /// Rows of the target's probabilities.
+    pub p_rows: usize,
 }
 
-/// One dispatch: of logits f32 `[rows, vocab]`, p f32 `[count, vocab]` and positions u32 `[count]`, loss f32 `[count]`
-/// and dlogits f32 `[count, vocab]`, the gradient by row positions[i] of the logits. Both are divided by the number of
+/// One dispatch: of logits f32 `[rows, vocab]`, positions u32 `[count]`, p f32 `[p_rows, vocab]` and targets u32
+/// `[count]`, the rows of p that belong to them, loss f32 `[count]` and dlogits f32 `[count, vocab]`, the gradient by row positions[i] of the logits. Both are divided by the number of
 /// rows that count, so that the sum of `loss` is their mean and `dlogits` its gradient, times `scale`. q is softmax(logits /
 /// temperature); p must have been made with the same. Cross-entropy reads labels u32 `[count]`, and p may be bound to
 /// the logits; the others do not, and labels may be bound to the positions.
@@ -78,6 +82,7 @@ pub fn dispatch(
             _ => 0.0,
         },
         scale,
+        p_rows: shape.p_rows as u32,
     };
     let reduce = if caps.subgroups {
         "subgroup"
@@ -145,6 +150,8 @@ fn inputs(shape: Shape, temperature: f32, impossible: bool) -> (Vec<f32>, Vec<f3
             &z
         }));
     }
+    // Targets are the other way round.
+    let p = p.chunks(vocab).rev().flatten().copied().collect();
     (logits, p, positions)
 }
 
@@ -159,15 +166,16 @@ const KINDS: [Loss; 6] = [
 
 fn case(shape: Shape, kind: Loss, temperature: f32, impossible: bool, caps: &Caps) -> Case {
     use crate::shader::Arg;
-    let gradients = if impossible { 256.0 } else { 1.0 };
+    let gradients = if caps.subgroups { 256.0 } else { 1.0 };
     let (logits, p, positions) = inputs(shape, temperature, impossible);
     let binds = Binds {
         logits: Arg(0),
         p: Arg(1),
         positions: Arg(2),
         labels: Arg(3),
-        loss: Arg(4),
-        dlogits: Arg(5),
+        targets: Arg(4),
+        loss: Arg(5),
+        dlogits: Arg(6),
     };
     // One of them is no token.
     let vocab = shape.vocab as u32;
@@ -180,6 +188,7 @@ fn case(shape: Shape, kind: Loss, temperature: f32, impossible: bool, caps: &Cap
             Array::F32(p),
             Array::U32(positions),
             Array::U32(labels.collect()),
+            Array::U32((0..shape.count as u32).rev().collect()),
             Array::OutAs(DType::F32, shape.count),
             Array::OutAs(DType::F32, shape.count * shape.vocab),
         ],
@@ -200,7 +209,12 @@ fn cases() -> Vec<Case> {
                 subgroups,
                 ..Caps::default()
             };
-            let shape = Shape { count, rows, vocab };
+            let shape = Shape {
+                count,
+                rows,
+                vocab,
+                p_rows: count,
+            };
             cases.push(case(shape, kind, temperature, true, &caps));
         }
     }
@@ -208,6 +222,7 @@ fn cases() -> Vec<Case> {
         count: 2,
         rows: 3,
         vocab: 40_003,
+        p_rows: 2,
     };
     cases.push(case(large, Loss::Tv, 1.0, true, &Caps::default()));
     cases
@@ -243,7 +258,7 @@ fn token<R: Real>(kind: &str, beta: R, [p, q, log_q]: [R; 3], inner: R) -> [R; 3
 fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
     let par: Params = case.params();
     let (rows, vocab) = (par.rows as usize, par.vocab as usize);
-    let (positions, labels) = (case.whole(2), case.whole(3));
+    let (positions, labels, targets) = (case.whole(2), case.whole(3), case.whole(4));
     let hard = case.variant().bool("HARD");
     let kind = case.variant().choice("distill");
     let (beta, scale) = (
@@ -269,7 +284,7 @@ fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
         let at = |c: usize| -> [R; 3] {
             let p = match hard {
                 true => R::of(f64::from(u8::from(c == labels[i] as usize))),
-                false => arrays[1][i * vocab + c],
+                false => arrays[1][targets[i] as usize * vocab + c],
             };
             let log_q = (z[c] - most - sum.ln()).max(R::of(-1e4));
             [p, (z[c] - most).exp() / sum, log_q]
@@ -294,6 +309,7 @@ mod tests {
         count: 5,
         rows: 16,
         vocab: 11,
+        p_rows: 5,
     };
 
     fn arrays(case: &Case) -> Vec<Vec<f64>> {

@@ -1,3 +1,4 @@
 //! What training makes small.
 
 pub mod distill;
+pub mod take;

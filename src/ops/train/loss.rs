@@ -12,13 +12,15 @@ use crate::tensor::DType;
 pub struct Taught<'g> {
     /// u32 [rows]: i at row i, and anything at or beyond the number of rows at those that do not count.
     pub rows: Value<'g>,
-    /// f32 [rows, vocabulary]: the target's probabilities.
+    /// f32 [any, vocabulary]: the target's probabilities.
     pub probs: Value<'g>,
+    /// u32 [rows]: which of them belong to each row.
+    pub targets: Value<'g>,
     /// u32 [rows]: tokens, where the loss takes them.
     pub labels: Value<'g>,
 }
 
-/// Inputs: logits, probabilities, rows, labels. Results: the loss, the gradient of the logits.
+/// Inputs: logits, probabilities, rows, labels, targets. Results: the loss, the gradient of the logits.
 #[derive(Debug)]
 struct Distill {
     loss: Loss,
@@ -34,8 +36,8 @@ impl Op for Distill {
 
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
         match (inputs[0], inputs[1], inputs[2]) {
-            (&[rows, vocab], &[count, of], &[marks])
-                if (rows, vocab) == (count, of) && marks == rows =>
+            (&[rows, vocab], &[_, of], &[marks])
+                if vocab == of && marks == rows && inputs[4] == [rows] =>
             {
                 Ok(vec![rows])
             }
@@ -59,7 +61,7 @@ impl Op for Distill {
         let rows = dlogits.dim(0);
         let by_row = at.grad.reshape(&[rows, 1]);
         let share = times(by_row, 1.0 / self.scale);
-        Some(vec![Some(dlogits * share), None, None, None])
+        Some(vec![Some(dlogits * share), None, None, None, None])
     }
 
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
@@ -69,6 +71,7 @@ impl Op for Distill {
             p: lower.contiguous(1)?,
             positions: lower.contiguous(2)?,
             labels: lower.contiguous(3)?,
+            targets: lower.contiguous(4)?,
             loss: lower.output,
             dlogits: lower.more[0],
         };
@@ -76,6 +79,7 @@ impl Op for Distill {
             count: rows,
             rows,
             vocab,
+            p_rows: lower.shape_of(1, 0),
         };
         let d = distill::dispatch(
             shape,
@@ -105,7 +109,13 @@ impl<'g> Value<'g> {
             temperature,
             scale,
         };
-        let inputs = [self, taught.probs, taught.rows, taught.labels];
+        let Taught {
+            rows,
+            probs,
+            targets,
+            labels,
+        } = *taught;
+        let inputs = [self, probs, rows, labels, targets];
         let made = self.graph().apply_more(op, &inputs);
         // After an error there is no gradient.
         [made[0], made.get(1).copied().unwrap_or(self)]

@@ -1,0 +1,134 @@
+//! Dispatches of a plan submitted in parts, between which other work of the device comes, and the time of each.
+
+use super::{Device, Executable, Inner, Timestamps};
+use crate::error::{Error, Result};
+use std::ops::Range;
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+/// Submits parts of runs, one after the other, and tells how long the device took for each without waiting for what was
+/// submitted after it.
+pub struct Parts {
+    device: Arc<Inner>,
+    /// Where the adapter has timestamps.
+    queries: Option<(wgpu::QuerySet, wgpu::Buffer)>,
+    ticks: wgpu::Buffer,
+    pending: Option<Pending>,
+}
+
+struct Pending {
+    submission: wgpu::SubmissionIndex,
+    submitted: Instant,
+    mapped: Option<mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>>,
+}
+
+const BYTES: u64 = 16;
+
+impl Parts {
+    /// # Errors
+    /// [`Error::Device`] where memory is short.
+    pub fn new(device: &Device) -> Result<Self> {
+        use wgpu::BufferUsages as U;
+        let d = &device.inner;
+        let resolved = d.buffer("timestamps", BYTES, U::QUERY_RESOLVE | U::COPY_SRC)?;
+        let queries = (d.timestamps != Timestamps::None).then(|| {
+            let set = d.device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("timestamps"),
+                ty: wgpu::QueryType::Timestamp,
+                count: 2,
+            });
+            (set, resolved)
+        });
+        Ok(Self {
+            ticks: d.buffer("timestamps", BYTES, U::COPY_DST | U::MAP_READ)?,
+            queries,
+            device: d.clone(),
+            pending: None,
+        })
+    }
+
+    /// Submits dispatches `steps` of `run`, and after the last one the copy of its outputs for
+    /// [`Executable::download`].
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub fn submit(&mut self, run: &Executable, steps: Range<usize>) -> Result<()> {
+        self.wait()?;
+        let d = &self.device;
+        let mut encoder = d.device.create_command_encoder(&Default::default());
+        {
+            let writes = self
+                .queries
+                .as_ref()
+                .map(|(set, _)| wgpu::ComputePassTimestampWrites {
+                    query_set: set,
+                    beginning_of_pass_write_index: Some(0),
+                    end_of_pass_write_index: Some(1),
+                });
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: writes,
+            });
+            for step in run.steps.iter().take(steps.end).skip(steps.start) {
+                step.record(&mut pass);
+            }
+        }
+        if steps.end >= run.steps.len() {
+            run.copy_outputs(&mut encoder);
+        }
+        if let Some((set, resolved)) = &self.queries {
+            encoder.resolve_query_set(set, 0..2, resolved, 0);
+            encoder.copy_buffer_to_buffer(resolved, 0, &self.ticks, 0, BYTES);
+        }
+        let submitted = Instant::now();
+        let submission = d.queue.submit([encoder.finish()]);
+        run.submitted(&submission);
+        let mapped = self.queries.is_some().then(|| {
+            let (send, mapped) = mpsc::channel();
+            self.ticks.map_async(wgpu::MapMode::Read, .., move |r| {
+                // The receiver is gone only where these parts are.
+                let _ = send.send(r);
+            });
+            mapped
+        });
+        self.pending = Some(Pending {
+            submission,
+            submitted,
+            mapped,
+        });
+        d.check()
+    }
+
+    /// Milliseconds of the device for the last part, once it has run; from its submission on where the adapter has no
+    /// timestamps. `None` where that was told before.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] where the device went.
+    pub fn wait(&mut self) -> Result<Option<f64>> {
+        let Some(p) = self.pending.take() else {
+            return Ok(None);
+        };
+        let d = &self.device;
+        d.wait_for(p.submission)?;
+        let Some(mapped) = p.mapped else {
+            return Ok(Some(p.submitted.elapsed().as_secs_f64() * 1e3));
+        };
+        let fault = |what: String| Error::Device(format!("reading times: {what}"));
+        match mapped.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => return Err(fault(e.to_string())),
+            Err(_) => return Err(fault("no answer".into())),
+        }
+        let view = (self.ticks.get_mapped_range(..)).map_err(|e| fault(e.to_string()))?;
+        let (ticks, _) = view.as_chunks::<8>();
+        let ticks: Vec<u64> = ticks.iter().map(|&b| u64::from_le_bytes(b)).collect();
+        drop(view);
+        self.ticks.unmap();
+        let took = match ticks[..] {
+            [begun, ended, ..] => ended.saturating_sub(begun),
+            _ => 0,
+        };
+        let period = f64::from(d.queue.get_timestamp_period());
+        Ok(Some(took as f64 * period * 1e-6))
+    }
+}
