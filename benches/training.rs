@@ -73,15 +73,10 @@ fn time(device: &Device, arrays: &[Array], dispatch: Dispatch) -> Result<f64> {
 fn products(device: &Device) -> Result<()> {
     let binds = |a, b, y| dense_coop::Binds { a, b, y };
     let tiles = [
-        (128, 128, 32, [4, 2]),
         (128, 128, 64, [4, 2]),
         (128, 128, 32, [2, 2]),
         (128, 64, 32, [4, 1]),
-        (128, 64, 64, [4, 1]),
-        (128, 64, 64, [4, 2]),
-        (64, 128, 64, [2, 2]),
         (64, 64, 32, [2, 2]),
-        (64, 64, 64, [2, 2]),
     ];
     for weight in [
         [2304, HIDDEN],

@@ -7,19 +7,20 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 /// Submits parts of runs, one after the other, and tells how long the device took for each without waiting for what was
-/// submitted after it.
+/// submitted after it. Where the adapter has no timestamps, each part is waited for when it is submitted.
 pub struct Parts {
     device: Arc<Inner>,
     /// Where the adapter has timestamps.
     queries: Option<(wgpu::QuerySet, wgpu::Buffer)>,
     ticks: wgpu::Buffer,
     pending: Option<Pending>,
+    /// Milliseconds of a part that was waited for.
+    waited: Option<f64>,
 }
 
 struct Pending {
     submission: wgpu::SubmissionIndex,
-    submitted: Instant,
-    mapped: Option<mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>>,
+    mapped: mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>,
 }
 
 const BYTES: u64 = 16;
@@ -44,6 +45,7 @@ impl Parts {
             queries,
             device: d.clone(),
             pending: None,
+            waited: None,
         })
     }
 
@@ -80,41 +82,38 @@ impl Parts {
             encoder.resolve_query_set(set, 0..2, resolved, 0);
             encoder.copy_buffer_to_buffer(resolved, 0, &self.ticks, 0, BYTES);
         }
-        let submitted = Instant::now();
+        if self.queries.is_none() {
+            d.wait()?;
+        }
+        let begun = Instant::now();
         let submission = d.queue.submit([encoder.finish()]);
         run.submitted(&submission);
-        let mapped = self.queries.is_some().then(|| {
-            let (send, mapped) = mpsc::channel();
-            self.ticks.map_async(wgpu::MapMode::Read, .., move |r| {
-                // The receiver is gone only where these parts are.
-                let _ = send.send(r);
-            });
-            mapped
+        if self.queries.is_none() {
+            d.wait_for(submission)?;
+            self.waited = Some(begun.elapsed().as_secs_f64() * 1e3);
+            return d.check();
+        }
+        let (send, mapped) = mpsc::channel();
+        self.ticks.map_async(wgpu::MapMode::Read, .., move |r| {
+            // The receiver is gone only where these parts are.
+            let _ = send.send(r);
         });
-        self.pending = Some(Pending {
-            submission,
-            submitted,
-            mapped,
-        });
+        self.pending = Some(Pending { submission, mapped });
         d.check()
     }
 
-    /// Milliseconds of the device for the last part, once it has run; from its submission on where the adapter has no
-    /// timestamps. `None` where that was told before.
+    /// Milliseconds of the device for the last part, once it has run. `None` where that was told before.
     ///
     /// # Errors
     /// [`Error::DeviceLost`] where the device went.
     pub fn wait(&mut self) -> Result<Option<f64>> {
         let Some(p) = self.pending.take() else {
-            return Ok(None);
+            return Ok(self.waited.take());
         };
         let d = &self.device;
         d.wait_for(p.submission)?;
-        let Some(mapped) = p.mapped else {
-            return Ok(Some(p.submitted.elapsed().as_secs_f64() * 1e3));
-        };
         let fault = |what: String| Error::Device(format!("reading times: {what}"));
-        match mapped.recv() {
+        match p.mapped.recv() {
             Ok(Ok(())) => {}
             Ok(Err(e)) => return Err(fault(e.to_string())),
             Err(_) => return Err(fault("no answer".into())),

@@ -193,8 +193,7 @@ impl Learner {
         if !taught.is_empty() {
             let held = self.held.make_contiguous();
             let s = &self.settings;
-            let update =
-                Update::new(&taught, held, s.sequences, s.steps, s.tolerance, self.vocab);
+            let update = Update::new(&taught, held, s.sequences, s.steps, s.tolerance, self.vocab);
             self.update = Some(update);
         }
     }
@@ -202,6 +201,8 @@ impl Learner {
     /// One slice of the update under way, of up to `ms` of the device; how long rounds were kept waiting for it and for
     /// the one before, as far as that was not told yet.
     pub fn slice(&mut self, ms: f64) -> Result<Duration> {
+        // The part before, as long as it was on the device; then what this takes on the host.
+        let before = self.trainer.took()?;
         let (begun, plans) = (Instant::now(), self.trainer.plans());
         if let Some(prompt) = self.prompts.pop_front() {
             let given = self.write(prompt)?;
@@ -216,7 +217,6 @@ impl Learner {
         let Some(update) = &mut self.update else {
             return Ok(Duration::ZERO);
         };
-        let before = self.trainer.took()?;
         let verdict = update.slice(&mut self.trainer, ms)?;
         if let Some(verdict) = verdict {
             self.end(verdict)?;

@@ -1,8 +1,9 @@
 //! Products of dense f32 matrices on matrix units: operands are rounded to f16 on their way to them, sums are f32.
 //!
 //! Ceilings: a tile of 128 × 128 reads 1 KiB from the cache for each 128 · 128 multiply-adds of depth: 16 a byte, so
-//! 180 TFLOP/s ask 5.6 TB/s of it. Of workgroup memory a subgroup reads 6 matrices for 8 products. Measured on an H100
-//! with 2048 rows: 105 to 126 TFLOP/s for weights of a draft's layers, 162 for a head of 32,000.
+//! 180 TFLOP/s ask 5.6 TB/s of it. Of workgroup memory a subgroup reads 8 matrices for 16 products, or 6 for 8. Measured
+//! on an H100 with 2048 rows: 90 to 173 TFLOP/s for weights of a draft's layers, 187 for a head of 32,000 forward; with
+//! about a hundred tiles the last of them leave most of the adapter idle.
 
 use super::dense::{Product, reference};
 use crate::kernel;
@@ -53,15 +54,15 @@ impl Tile {
     }
 }
 
-/// From the one that reads least to the one that has the most workgroups.
-const TILES: [Tile; 4] = [
-    Tile::new(128, 128, 64, [4, 2]),
-    Tile::new(128, 128, 32, [4, 2]),
-    Tile::new(128, 64, 32, [4, 1]),
-    Tile::new(64, 64, 32, [2, 2]),
-];
+/// Few subgroups of four by four matrices each: the fewest reads of workgroup memory.
+const WIDE: Tile = Tile::new(128, 128, 32, [2, 2]);
+/// More subgroups, and more of the depth on its way at a time: for few tiles.
+const DEEP: Tile = Tile::new(128, 128, 64, [4, 2]);
+/// For fewer still.
+const SMALL: Tile = Tile::new(64, 64, 32, [2, 2]);
 
-/// The tile for a product on such an adapter; `None` where it has no matrix units or rows are no multiple of 4.
+/// The tile for a product on such an adapter; `None` where it has no matrix units or rows are no multiple of 4. What was
+/// fastest of nine on an H100, for the products of a draft of 160M parameters.
 pub fn choose(p: &Product, caps: &Caps) -> Option<Tile> {
     let stored = [
         p.n,
@@ -71,10 +72,14 @@ pub fn choose(p: &Product, caps: &Caps) -> Option<Tile> {
     if !caps.matrix_units(DType::F16) || stored.iter().any(|n| !n.is_multiple_of(4)) {
         return None;
     }
-    let fit = |t: &&Tile| t.bytes(p) <= caps.max_workgroup_bytes as usize;
-    let busy = |t: &&Tile| t.groups(p) >= caps.parallel as usize;
-    let mut all = TILES.iter().filter(fit);
-    (all.clone().find(busy)).or(all.next_back()).copied()
+    let (groups, parallel) = (WIDE.groups(p), caps.parallel as usize);
+    let best = match p.a_turned || groups >= 4 * parallel {
+        _ if 4 * groups <= 3 * parallel => [SMALL, SMALL, SMALL],
+        true => [WIDE, SMALL, SMALL],
+        false => [DEEP, WIDE, SMALL],
+    };
+    let fit = |t: &Tile| t.bytes(p) <= caps.max_workgroup_bytes as usize;
+    best.into_iter().find(fit)
 }
 
 /// One dispatch of the product in such tiles. With `accumulate`, y must hold something.
@@ -125,10 +130,13 @@ fn cases() -> Vec<Case> {
         Product::backward_w(36, [68, 4]).accumulated(),
     ];
     let large = [
-        (Product::forward(36, [132, 36]), TILES[1]),
-        (Product::backward_w(36, [132, 68]), TILES[2]),
+        (Product::forward(36, [132, 36]), WIDE),
+        (
+            Product::backward_x(36, [36, 132]),
+            Tile { depth: 32, ..DEEP },
+        ),
     ];
-    let all = small.map(|p| (p, TILES[3])).into_iter().chain(large);
+    let all = small.map(|p| (p, SMALL)).into_iter().chain(large);
     for (i, (p, tile)) in all.enumerate() {
         let max_groups = if i % 2 == 1 { 2 } else { 65_535 };
         let caps = with_matrix_units(&Caps {
@@ -164,13 +172,20 @@ mod tests {
             parallel: 128,
             ..with_matrix_units(&Caps::default())
         };
-        for (p, rows) in [
-            (Product::forward(2048, [32_000, 768]), 128),
-            (Product::backward_w(2048, [768, 768]), 64),
+        for (p, tile, of_less) in [
+            (Product::forward(2048, [32_000, 768]), WIDE, WIDE),
+            (Product::forward(2048, [2304, 768]), DEEP, WIDE),
+            (Product::backward_w(2048, [2304, 768]), WIDE, WIDE),
+            (Product::backward_w(2048, [768, 768]), SMALL, SMALL),
         ] {
-            let tile = choose(&p, &caps);
-            assert_eq!(tile.map(|t| t.rows), Some(rows), "{p:?}");
-            assert!(tile.is_some_and(|t| t.bytes(&p) <= caps.max_workgroup_bytes as usize));
+            for (kib, tile) in [(48, tile), (32, of_less)] {
+                let caps = Caps {
+                    max_workgroup_bytes: kib << 10,
+                    ..caps.clone()
+                };
+                assert_eq!(choose(&p, &caps), Some(tile), "{p:?}");
+                assert!(tile.bytes(&p) <= (kib as usize) << 10);
+            }
         }
         assert_eq!(choose(&Product::forward(8, [30, 32]), &caps), None);
         assert_eq!(
