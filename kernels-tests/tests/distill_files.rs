@@ -89,7 +89,7 @@ fn a_saved_draft_is_the_trained_one() {
             tokens,
             rows: vec![3, 9, 14],
             probs,
-            labels: None,
+            ..Batch::default()
         };
         let loss = |step: cascadia::Result<cascadia::engine::distill::Step>| {
             step.unwrap_or_else(|e| fails(e)).loss

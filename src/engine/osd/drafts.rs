@@ -143,6 +143,7 @@ mod tests {
             rows: (0..rows).collect(),
             probs: vec![0.5; 2 * rows as usize],
             labels: Some(vec![1; rows as usize]),
+            ..Batch::default()
         };
         for (rows, left) in [(70, 64), (64, 64), (20, 20)] {
             let mut b = batch(rows);
