@@ -134,6 +134,9 @@ fn a_folder_that_another_process_writes_to_is_refused() {
             &["saved", "another process"],
         );
     }
+    // Those that stay as they are can be read meanwhile.
+    let ran = bench.works(&plus(&line, "--label base --drafts", &[&folder]));
+    assert!(ran.err.contains("drafted by `base` as labelled"), "{ran:?}");
     drop(lock);
     bench.works(&plus(&line, "--adapt --save-draft", &[&folder]));
     assert!(folder.join(WEIGHTS).is_file());
@@ -307,8 +310,8 @@ fn a_kill_while_a_draft_is_saved_leaves_one_that_is_whole() {
             .flatten()
             .filter(|e| e.file_name().to_string_lossy().ends_with(".tmp"))
             .count();
-        let lock = Lock::of(&folder).unwrap();
-        let entries = std::fs::read_dir(lock.folder()).unwrap().flatten();
+        let _lock = Lock::of(&folder).unwrap();
+        let entries = std::fs::read_dir(&folder).unwrap().flatten();
         assert!(
             !entries
                 .map(|e| e.file_name())

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::fs::{File, OpenOptions, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The file that is locked; it stays, as removing it would let two processes lock two files of its name.
 const NAME: &str = ".lock";
@@ -12,7 +12,6 @@ const NAME: &str = ".lock";
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
-    folder: PathBuf,
 }
 
 impl Lock {
@@ -46,14 +45,7 @@ impl Lock {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
-        Ok(Self {
-            _file: file,
-            folder: folder.to_path_buf(),
-        })
-    }
-
-    pub fn folder(&self) -> &Path {
-        &self.folder
+        Ok(Self { _file: file })
     }
 }
 
@@ -72,12 +64,11 @@ mod tests {
             std::fs::write(folder.join(name), b"1").map_err(crate::Error::io("tmp"))?;
         }
         drop(lock);
-        let lock = Lock::of(&folder)?;
-        let mut left: Vec<_> = (std::fs::read_dir(lock.folder())
-            .map_err(crate::Error::io("tmp"))?)
-        .flatten()
-        .map(|e| e.file_name().to_string_lossy().into_owned())
-        .collect();
+        let _lock = Lock::of(&folder)?;
+        let mut left: Vec<_> = (std::fs::read_dir(&folder).map_err(crate::Error::io("tmp"))?)
+            .flatten()
+            .map(|e| e.file_name().to_string_lossy().into_owned())
+            .collect();
         left.sort();
         assert_eq!(left, [NAME, "kept.tmp", "model.safetensors"]);
         Ok(())

@@ -67,6 +67,11 @@ impl Texts {
         self.lessons.len()
     }
 
+    /// Bytes on the device beside the target's weights.
+    pub fn bytes(&self) -> u64 {
+        self.scorer.as_ref().map_or(0, Scorer::bytes)
+    }
+
     /// Forgets all sequences.
     pub fn clear(&mut self) {
         self.lessons.clear();
@@ -231,6 +236,11 @@ impl Author {
             temperature,
             max_new,
         })
+    }
+
+    /// Bytes on the device beside the model's weights.
+    pub fn bytes(&self) -> u64 {
+        self.session.bytes()
     }
 
     /// Forgets what was computed, as the model's weights are others now; answers have at most `max_new` tokens from now on.

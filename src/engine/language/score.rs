@@ -25,6 +25,11 @@ impl Scorer {
         })
     }
 
+    /// Bytes on the device beside the model's weights.
+    pub fn bytes(&self) -> u64 {
+        self.runner.bytes()
+    }
+
     /// Reads `prompt` with the model's encoder.
     ///
     /// # Errors

@@ -140,6 +140,11 @@ impl Session {
         }
     }
 
+    /// Bytes on the device beside the models' weights.
+    pub fn bytes(&self) -> u64 {
+        self.target.bytes() + self.draft_bytes()
+    }
+
     /// As [`Drafter::bytes`], of the draft at work.
     pub fn draft_bytes(&self) -> u64 {
         self.drafting.bytes()

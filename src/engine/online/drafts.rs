@@ -51,8 +51,10 @@ pub struct Drafts {
     measured: u64,
     base: Option<Arc<Language>>,
     pub(super) settings: DraftsSettings,
-    /// Of the folder. Without, what is measured is not written.
+    /// Of the folder, where drafts learn: those that stay as they are can be read by several processes.
     lock: Option<Lock>,
+    /// Whether something was measured that is not written.
+    unwritten: bool,
     /// Which one is at work in the session.
     pub(super) at: usize,
     pub(super) clock: u64,
@@ -84,8 +86,8 @@ impl Drafts {
     ///
     /// # Errors
     /// [`Error::Usage`] where settings or names cannot be, or a draft does not go with the target or takes more memory
-    /// than all may; [`Error::File`] where
-    /// the folder holds something else, or drafts learn and another process writes to it.
+    /// than all may; [`Error::File`] where the folder holds something else or is not there, or drafts learn and another
+    /// process writes to it.
     pub fn new(
         target: &Arc<Language>,
         base: Option<Arc<Language>>,
@@ -107,12 +109,9 @@ impl Drafts {
                 let message = "is no folder of drafts; it is made where drafts learn";
                 return Err(Error::file(folder, message));
             }
-            lock = match Lock::of(folder) {
-                Ok(lock) => Some(lock),
-                Err(e) if settings.online.is_some() => return Err(e),
-                // Drafts that stay as they are can be read by several.
-                Err(_) => None,
-            };
+            if settings.online.is_some() {
+                lock = Some(Lock::of(folder)?);
+            }
             measured = Measured::read(folder)?;
         }
         let mut drafts = Self {
@@ -123,6 +122,7 @@ impl Drafts {
             base: base.clone(),
             settings,
             lock,
+            unwritten: false,
             at: 0,
             clock: 0,
             served: 0.0,
@@ -218,7 +218,7 @@ impl Drafts {
             return Ok(());
         }
         Err(Error::Usage(format!(
-            "there is no draft `{label}`; there are {}. Drafts that learn get one for each new label",
+            "there is no draft `{label}`; there are {}. One is begun where drafts learn and there is one to begin as",
             self.names().join(", ")
         )))
     }
@@ -270,6 +270,7 @@ impl Drafts {
         self.arms[arm].note(&served.stats);
         if label.is_none() {
             self.measured += 1;
+            self.unwritten = true;
             self.bandit
                 .record(arm, saved(&served.stats, request.draft_len));
         }
@@ -298,7 +299,10 @@ impl Drafts {
         if let Some(most) = self.settings.memory {
             self.make_room(most, self.at)?;
         }
-        self.write_error = self.write().err().map(|e| e.to_string());
+        if self.unwritten {
+            self.write_error = self.write().err().map(|e| e.to_string());
+            self.unwritten = self.write_error.is_some();
+        }
         Ok(())
     }
 
@@ -307,17 +311,24 @@ impl Drafts {
         self.write_error.as_deref()
     }
 
-    /// Writes what was measured, where there is a folder to write to.
+    /// Writes what was measured, where there is a folder. One that another process writes to is left to it.
     fn write(&self) -> Result<()> {
-        let Some(lock) = self.lock.as_ref().filter(|_| self.measured > 0) else {
+        let Some(folder) = &self.settings.folder else {
             return Ok(());
+        };
+        let _now = match &self.lock {
+            Some(_) => None,
+            None => match Lock::of(folder) {
+                Err(Error::File { .. }) => return Ok(()),
+                lock => Some(lock?),
+            },
         };
         let seen = self.arms.iter().zip(self.bandit.arms());
         let measured = Measured {
             requests: self.measured,
             drafts: seen.map(|(arm, seen)| (arm.name.clone(), *seen)).collect(),
         };
-        measured.write(lock.folder())
+        measured.write(folder)
     }
 
     /// Whether there is something left for [`Drafts::idle`] of a draft on the device.

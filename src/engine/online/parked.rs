@@ -1,6 +1,7 @@
 //! A draft that learns, put by on the host while others serve.
 
 use super::learner::Learner;
+use super::writer::Writer;
 use crate::engine::language::Session;
 use crate::error::Result;
 
@@ -49,6 +50,7 @@ impl Learner {
 
     /// Bytes on the device: of the draft that is served, and of its training.
     pub fn device_bytes(&self) -> u64 {
-        self.draft.bytes() + self.trainer.device_bytes()
+        let writer = self.writer.as_ref().map_or(0, Writer::bytes);
+        self.draft.bytes() + self.trainer.device_bytes() + writer
     }
 }

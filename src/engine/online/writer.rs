@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 /// Has the draft answer, and the target read it.
 pub(super) struct Writer {
-    texts: Texts,
+    target: Arc<Language>,
+    texts: Option<Texts>,
     author: Option<Author>,
     len: usize,
 }
@@ -27,7 +28,8 @@ impl Writer {
             .min(target.max_positions().unwrap_or(usize::MAX))
             .max(2);
         Ok(Some(Self {
-            texts: Texts::new(target, len, 1.0)?,
+            target: target.clone(),
+            texts: Some(Texts::new(target, len, 1.0)?),
             author: None,
             len,
         }))
@@ -52,9 +54,13 @@ impl Writer {
         author.begin_anew(answer);
         let most = self.len.saturating_sub(answer).max(self.len / 2).max(1);
         let prompt = &prompt[prompt.len().saturating_sub(most.min(self.len - 1))..];
-        self.texts.clear();
-        self.texts.push_prompt(prompt);
-        let mut batch = self.texts.batch_by([0], author, seed, true)?;
+        let texts = match &mut self.texts {
+            Some(texts) => texts,
+            none => none.insert(Texts::new(&self.target, self.len, 1.0)?),
+        };
+        texts.clear();
+        texts.push_prompt(prompt);
+        let mut batch = texts.batch_by([0], author, seed, true)?;
         let Some(&last) = batch.rows.last() else {
             return Ok(None);
         };
@@ -62,8 +68,14 @@ impl Writer {
         Ok(Some(batch))
     }
 
-    /// Has the draft's part leave the device.
+    /// Has it leave the device; it comes back when it is wanted.
     pub fn park(&mut self) {
-        self.author = None;
+        (self.texts, self.author) = (None, None);
+    }
+
+    /// Bytes on the device beside the models' weights.
+    pub fn bytes(&self) -> u64 {
+        let texts = self.texts.as_ref().map_or(0, Texts::bytes);
+        texts + self.author.as_ref().map_or(0, Author::bytes)
     }
 }
