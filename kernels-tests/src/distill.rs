@@ -2,12 +2,16 @@
 
 use crate::harness;
 use crate::language::references;
+use crate::references::relative_l2;
 use crate::weights;
 use cascadia::device::Device;
 use cascadia::engine::distill::{Batch, Loss, Settings};
 use cascadia::engine::language::{Language, Scorer};
+use cascadia::graph::Weight;
 use cascadia::plan::Options;
 use cascadia::tensor::DType;
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// torch's AdamW of the reference.
@@ -44,13 +48,7 @@ pub fn taught(pair: &Pair, rows: &[u32]) -> Batch {
     let mut scorer = Scorer::new(&pair.target, 64).unwrap_or_else(|e| panic!("{e}"));
     let logits = (scorer.logits(&pair.tokens)).unwrap_or_else(|e| panic!("{e}"));
     let logits = logits.to_f32();
-    let probs = rows.iter().flat_map(|&row| {
-        let row = &logits[row as usize * 512..][..512];
-        let most = row.iter().fold(f32::MIN, |a, &b| a.max(b));
-        let e: Vec<f64> = row.iter().map(|&v| f64::from(v - most).exp()).collect();
-        let sum: f64 = e.iter().sum();
-        e.into_iter().map(move |v| (v / sum) as f32)
-    });
+    let probs = (rows.iter()).flat_map(|&row| softmax(&logits[row as usize * 512..][..512]));
     Batch {
         len: pair.tokens.len(),
         tokens: pair.tokens.clone(),
@@ -58,6 +56,72 @@ pub fn taught(pair: &Pair, rows: &[u32]) -> Batch {
         probs: probs.collect(),
         ..Batch::default()
     }
+}
+
+/// exp(logits) / Σ exp(logits).
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    let most = logits.iter().fold(f32::MIN, |a, &b| a.max(b));
+    let e: Vec<f64> = (logits.iter())
+        .map(|&v| f64::from(v - most).exp())
+        .collect();
+    let sum: f64 = e.iter().sum();
+    e.into_iter().map(|v| (v / sum) as f32).collect()
+}
+
+/// What three steps of AdamW make of one loss.
+#[derive(Deserialize)]
+pub struct Steps {
+    pub losses: Vec<f64>,
+    pub grads_step0: BTreeMap<String, Figures>,
+    pub params_after_3: BTreeMap<String, Figures>,
+}
+
+/// Of a tensor.
+#[derive(Deserialize)]
+pub struct Figures {
+    l2: f64,
+    first4: Vec<f64>,
+}
+
+/// A loss by its name in the references.
+pub fn loss(name: &str, beta: f32) -> Loss {
+    match name {
+        "forward_kl" => Loss::ForwardKl,
+        "reverse_kl" => Loss::ReverseKl,
+        "jsd" => Loss::Jsd { beta },
+        other => panic!("{other}"),
+    }
+}
+
+/// By published names.
+pub fn published(all: Vec<(Weight, Vec<f32>)>) -> HashMap<String, Vec<f64>> {
+    let mut out = HashMap::new();
+    for (weight, values) in all {
+        let parts = (weight.published(&values)).unwrap_or_else(|e| panic!("{e}"));
+        for (source, part) in weight.sources.iter().zip(parts) {
+            out.insert(
+                source.name.clone(),
+                part.into_iter().map(f64::from).collect(),
+            );
+        }
+    }
+    out
+}
+
+/// The largest relative error of norms and of first elements, each less than 1e-3.
+pub fn compare(found: &HashMap<String, Vec<f64>>, expected: &BTreeMap<String, Figures>) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let mut worst = 0.0f64;
+    for (name, figures) in expected {
+        let values = &found[name];
+        let l2 = values.iter().map(|v| v * v).sum::<f64>().sqrt();
+        let off = (l2 - figures.l2).abs() / figures.l2;
+        let first = relative_l2(&values[..4], &figures.first4);
+        assert!(off.is_finite() && first.is_finite(), "{name}");
+        assert!(off < 1e-3 && first < 1e-3, "{name}: {off:.1e} {first:.1e}");
+        worst = worst.max(off).max(first);
+    }
+    worst
 }
 
 /// Every adapter.

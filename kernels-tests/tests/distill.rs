@@ -2,14 +2,15 @@
 
 use cascadia::engine::distill::{Batch, Loss, Optimizer, Settings, Trainer};
 use cascadia::engine::language::Language;
-use cascadia::graph::Weight;
 use cascadia::models::language::Config;
 use cascadia::plan::Options;
 use cascadia::tensor::DType;
-use kernels_tests::distill::{devices, one, pair, settings, taught};
+use kernels_tests::distill::{
+    Steps, compare, devices, loss, one, pair, published, settings, taught,
+};
 use kernels_tests::references::relative_l2;
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,63 +21,10 @@ struct Expected {
     steps: BTreeMap<String, Steps>,
 }
 
-#[derive(Deserialize)]
-struct Steps {
-    losses: Vec<f64>,
-    grads_step0: BTreeMap<String, Figures>,
-    params_after_3: BTreeMap<String, Figures>,
-}
-
-#[derive(Deserialize)]
-struct Figures {
-    l2: f64,
-    first4: Vec<f64>,
-}
-
 fn expected() -> Expected {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("references/distill_seed0.json");
     let text = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-fn loss(name: &str, beta: f32) -> Loss {
-    match name {
-        "forward_kl" => Loss::ForwardKl,
-        "reverse_kl" => Loss::ReverseKl,
-        "jsd" => Loss::Jsd { beta },
-        other => panic!("{other}"),
-    }
-}
-
-/// By published names.
-fn published(all: Vec<(Weight, Vec<f32>)>) -> HashMap<String, Vec<f64>> {
-    let mut out = HashMap::new();
-    for (weight, values) in all {
-        let parts = (weight.published(&values)).unwrap_or_else(|e| panic!("{e}"));
-        for (source, part) in weight.sources.iter().zip(parts) {
-            out.insert(
-                source.name.clone(),
-                part.into_iter().map(f64::from).collect(),
-            );
-        }
-    }
-    out
-}
-
-/// The largest relative error of norms and of first elements.
-fn compare(found: &HashMap<String, Vec<f64>>, expected: &BTreeMap<String, Figures>) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let mut worst = 0.0f64;
-    for (name, figures) in expected {
-        let values = &found[name];
-        let l2 = values.iter().map(|v| v * v).sum::<f64>().sqrt();
-        let off = (l2 - figures.l2).abs() / figures.l2;
-        let first = relative_l2(&values[..4], &figures.first4);
-        assert!(off.is_finite() && first.is_finite(), "{name}");
-        assert!(off < 1e-3 && first < 1e-3, "{name}: {off:.1e} {first:.1e}");
-        worst = worst.max(off).max(first);
-    }
-    worst
 }
 
 #[test]

@@ -1,8 +1,8 @@
-// Gradients of causal attention by its keys and values. With the scores s of causal_fwd computed again, over the heads
-// h that share key head h' and the queries i >= j:
+// Gradients of attention by its keys and values. With the scores s of causal_fwd computed again, over the heads h that
+// share key head h' and the queries i that see key j:
 //   w = exp(s - lse[b, h, i]),  dv[b, j, h'] = Σ w do[b, i, h]
 //   ds = w (do[b, i, h] · v[b, j, h'] - do · o),  dk[b, j, h'] = scale Σ ds q[b, i, h]
-// grid: ceil(len / BQ) * batch * KV_HEADS workgroups, folded, first keys before the last, as most see them. One
+// grid: ceil(keys / BQ) * batch * KV_HEADS workgroups, folded, first keys before the last, as most see those. One
 // workgroup owns BQ keys of one head and takes BK queries at a time; an invocation owns four columns of one dk and dv.
 
 // variant ---------------------------------------------------------------
@@ -10,21 +10,26 @@ const HEADS = 4u;
 const KV_HEADS = 2u;
 const D = 16u;           // a multiple of 4
 const BQ = 32u;          // keys of a workgroup: 8 | 16 | 32, with BQ * D <= 1024
+const CAUSAL = true;
+const BIAS = false;
+const LENGTHS = false;
 // -----------------------------------------------------------------------
 
 struct Params {
   batch: u32,
-  len: u32,      // positions of a sequence
+  len: u32,      // queries of a sequence
+  keys: u32,     // keys of a sequence; CAUSAL: len
   scale: f32,
 }
 
-@group(0) @binding(0) var<storage, read>       q:     array<vec4<f32>>;  // [batch, len, HEADS, D]
-@group(0) @binding(1) var<storage, read>       k:     array<vec4<f32>>;  // [batch, len, KV_HEADS, D]
-@group(0) @binding(2) var<storage, read>       v:     array<vec4<f32>>;  // [batch, len, KV_HEADS, D]
-@group(0) @binding(3) var<storage, read>       d_o:   array<vec4<f32>>;  // [batch, len, HEADS, D]
-@group(0) @binding(4) var<storage, read>       stats: array<vec2<f32>>;  // [batch, HEADS, len, 2]
-@group(0) @binding(5) var<storage, read_write> dk:    array<vec4<f32>>;  // [batch, len, KV_HEADS, D]
-@group(0) @binding(6) var<storage, read_write> dv:    array<vec4<f32>>;  // [batch, len, KV_HEADS, D]
+@group(0) @binding(0) var<storage, read>       q:       array<vec4<f32>>;  // [batch, len, HEADS, D]
+@group(0) @binding(1) var<storage, read>       k:       array<vec4<f32>>;  // [batch, keys, KV_HEADS, D]
+@group(0) @binding(2) var<storage, read>       v:       array<vec4<f32>>;  // [batch, keys, KV_HEADS, D]
+@group(0) @binding(3) var<storage, read>       d_o:     array<vec4<f32>>;  // [batch, len, HEADS, D]
+@group(0) @binding(4) var<storage, read>       stats:   array<vec2<f32>>;  // [batch, HEADS, len, 2]
+@group(0) @binding(5) var<storage, read>       bias:    array<f32>;        // [HEADS, len + keys - 1]; without BIAS: q
+@group(0) @binding(6) var<storage, read>       lengths: array<u32>;        // [batch]; without LENGTHS: q
+@group(0) @binding(7) var<storage, read_write> d_kv:    array<vec4<f32>>;  // [2, batch, keys, KV_HEADS, D]: dk, dv
 
 const WG = 256u;
 const BK = 32u;
@@ -44,7 +49,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lid: u32,
 ) {
-  let tiles = (params.len + BQ - 1u) / BQ;
+  let tiles = (params.keys + BQ - 1u) / BQ;
   let all_heads = params.batch * KV_HEADS;
   let group = wg.x + wg.y * groups.x;
   if group >= tiles * all_heads { return; }
@@ -52,8 +57,13 @@ fn main(
   let kv = group % KV_HEADS;
   let key0 = group / all_heads * BQ;
   let last = params.len - 1u;
+  let last_key = params.keys - 1u;
+  var length = params.keys;
+  if LENGTHS { length = min(length, lengths[b]); }
+  // Keys that nobody sees have nothing to add up.
+  let end = select(0u, params.len, key0 < length);
   for (var at = lid; at < BQ * D4; at += WG) {
-    let from_at = ((b * params.len + min(key0 + at / D4, last)) * KV_HEADS + kv) * D4 + at % D4;
+    let from_at = ((b * params.keys + min(key0 + at / D4, last_key)) * KV_HEADS + kv) * D4 + at % D4;
     rows_k[at] = k[from_at] * params.scale;
     rows_v[at] = v[from_at];
   }
@@ -66,7 +76,7 @@ fn main(
   var out_v = vec4<f32>();
   workgroupBarrier();
   for (var head = kv * GROUP; head < (kv + 1u) * GROUP; head += 1u) {
-    for (var row0 = key0; row0 < params.len; row0 += BK) {
+    for (var row0 = select(0u, key0, CAUSAL); row0 < end; row0 += BK) {
       let row = row0 + lid % BK;
       let row_at = ((b * params.len + min(row, last)) * HEADS + head) * D4;
       var dots: array<f32, DOWN>;
@@ -84,7 +94,13 @@ fn main(
       //!unroll
       for (var j = 0u; j < DOWN; j += 1u) {
         let key = key0 + from_key + j;
-        let weight = select(0.0, exp(dots[j] - stat.x), key <= row && row <= last);
+        var score = dots[j];
+        if BIAS {
+          let away = min(key, last_key) + last - min(row, last);
+          score += bias[head * (params.len + params.keys - 1u) + away];
+        }
+        let sees = key < length && row <= last && (!CAUSAL || key <= row);
+        let weight = select(0.0, exp(score - stat.x), sees);
         let to = (from_key + j) * BK + lid % BK;
         weights[to] = weight;
         slopes[to] = weight * (changes[j] - stat.y);
@@ -98,9 +114,9 @@ fn main(
       workgroupBarrier();
     }
   }
-  if own < params.len && lane < D4 {
-    let to = ((b * params.len + own) * KV_HEADS + kv) * D4 + c;
-    dk[to] = out_k * params.scale;
-    dv[to] = out_v;
+  if own < params.keys && lane < D4 {
+    let to = ((b * params.keys + own) * KV_HEADS + kv) * D4 + c;
+    d_kv[to] = out_k * params.scale;
+    d_kv[to + params.batch * params.keys * KV_HEADS * D4] = out_v;
   }
 }

@@ -25,8 +25,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read>       v:     array<vec4<f32>>;  // [batch, len, KV_HEADS, D]
 @group(0) @binding(3) var<storage, read>       d_o:   array<vec4<f32>>;  // [batch, len, HEADS, D]
 @group(0) @binding(4) var<storage, read>       stats: array<vec2<f32>>;  // [batch, HEADS, len, 2]
-@group(0) @binding(5) var<storage, read_write> dk:    array<vec4<f32>>;  // [batch, len, KV_HEADS, D]
-@group(0) @binding(6) var<storage, read_write> dv:    array<vec4<f32>>;  // [batch, len, KV_HEADS, D]
+@group(0) @binding(5) var<storage, read_write> d_kv:  array<vec4<f32>>;  // [2, batch, len, KV_HEADS, D]: dk, dv
 
 const BQ = WG / 2u;
 const D4 = D / 4u;
@@ -151,8 +150,8 @@ fn main(
     for (var j = 0u; j < 2u; j += 1u) {
       let to = ((b * params.len + own) * KV_HEADS + kv) * D4 + c * 4u + half * 2u + j;
       if own < params.len {
-        dk[to] = block[mine + lane * 2u + j] * params.scale;
-        dv[to] = block[other + lane * 2u + j];
+        d_kv[to] = block[mine + lane * 2u + j] * params.scale;
+        d_kv[to + params.batch * params.len * KV_HEADS * D4] = block[other + lane * 2u + j];
       }
     }
     subgroupBarrier();

@@ -1,4 +1,4 @@
-// Gradient of causal attention by its queries. With the scores s[j] of causal_fwd computed again:
+// Gradient of attention by its queries. With the scores s[j] of causal_fwd computed again:
 //   ds[j] = exp(s[j] - lse) (do[b, i, h] · v[b, j, h'] - do · o),  dq[b, i, h] = scale Σ_j ds[j] k[b, j, h']
 // grid: ceil(len / BQ) * batch * HEADS workgroups, folded, last queries before the first. One workgroup owns BQ queries
 // of one head and takes BK keys at a time; an invocation owns four columns of one dq.
@@ -8,20 +8,26 @@ const HEADS = 4u;
 const KV_HEADS = 2u;
 const D = 16u;           // a multiple of 4
 const BQ = 32u;          // queries of a workgroup: 8 | 16 | 32, with BQ * D <= 1024
+const CAUSAL = true;
+const BIAS = false;
+const LENGTHS = false;
 // -----------------------------------------------------------------------
 
 struct Params {
   batch: u32,
-  len: u32,      // positions of a sequence
+  len: u32,      // queries of a sequence
+  keys: u32,     // keys of a sequence; CAUSAL: len
   scale: f32,
 }
 
-@group(0) @binding(0) var<storage, read>       q:     array<vec4<f32>>;  // [batch, len, HEADS, D]
-@group(0) @binding(1) var<storage, read>       k:     array<vec4<f32>>;  // [batch, len, KV_HEADS, D]
-@group(0) @binding(2) var<storage, read>       v:     array<vec4<f32>>;  // [batch, len, KV_HEADS, D]
-@group(0) @binding(3) var<storage, read>       d_o:   array<vec4<f32>>;  // [batch, len, HEADS, D]
-@group(0) @binding(4) var<storage, read>       stats: array<vec2<f32>>;  // [batch, HEADS, len, 2]
-@group(0) @binding(5) var<storage, read_write> dq:    array<vec4<f32>>;  // [batch, len, HEADS, D]
+@group(0) @binding(0) var<storage, read>       q:       array<vec4<f32>>;  // [batch, len, HEADS, D]
+@group(0) @binding(1) var<storage, read>       k:       array<vec4<f32>>;  // [batch, keys, KV_HEADS, D]
+@group(0) @binding(2) var<storage, read>       v:       array<vec4<f32>>;  // [batch, keys, KV_HEADS, D]
+@group(0) @binding(3) var<storage, read>       d_o:     array<vec4<f32>>;  // [batch, len, HEADS, D]
+@group(0) @binding(4) var<storage, read>       stats:   array<vec2<f32>>;  // [batch, HEADS, len, 2]
+@group(0) @binding(5) var<storage, read>       bias:    array<f32>;        // [HEADS, len + keys - 1]; without BIAS: q
+@group(0) @binding(6) var<storage, read>       lengths: array<u32>;        // [batch]; without LENGTHS: q
+@group(0) @binding(7) var<storage, read_write> dq:      array<vec4<f32>>;  // [batch, len, HEADS, D]
 
 const WG = 256u;
 const BK = 32u;
@@ -47,7 +53,9 @@ fn main(
   let head = group % HEADS;
   let kv = head / (HEADS / KV_HEADS);
   let row0 = (tiles - 1u - group / all_heads) * BQ;
-  let end = min(row0 + BQ, params.len);
+  var end = params.keys;
+  if LENGTHS { end = min(end, lengths[b]); }
+  if CAUSAL { end = min(end, row0 + BQ); }
   let last = params.len - 1u;
   for (var at = lid; at < BQ * D4; at += WG) {
     let from_at = ((b * params.len + min(row0 + at / D4, last)) * HEADS + head) * D4 + at % D4;
@@ -63,7 +71,7 @@ fn main(
   workgroupBarrier();
   for (var key0 = 0u; key0 < end; key0 += BK) {
     let key = key0 + lid % BK;
-    let key_at = ((b * params.len + min(key, last)) * KV_HEADS + kv) * D4;
+    let key_at = ((b * params.keys + min(key, params.keys - 1u)) * KV_HEADS + kv) * D4;
     var dots: array<f32, DOWN>;
     var changes: array<f32, DOWN>;
     for (var i = 0u; i < D4; i += 1u) {
@@ -79,12 +87,17 @@ fn main(
     for (var j = 0u; j < DOWN; j += 1u) {
       let row = row0 + from_row + j;
       let stat = stats[(b * HEADS + head) * params.len + min(row, last)];
-      let slope = exp(dots[j] - stat.x) * (changes[j] - stat.y);
-      slopes[(from_row + j) * BK + lid % BK] = select(0.0, slope, key <= row);
+      var score = dots[j];
+      if BIAS {
+        let away = min(key, params.keys - 1u) + last - min(row, last);
+        score += bias[head * (params.len + params.keys - 1u) + away];
+      }
+      let slope = exp(score - stat.x) * (changes[j] - stat.y);
+      slopes[(from_row + j) * BK + lid % BK] = select(0.0, slope, key < end && (!CAUSAL || key <= row));
     }
     workgroupBarrier();
     for (var j = 0u; j < min(BK, end - key0); j += 1u) {
-      out += slopes[r * BK + j] * k[((b * params.len + key0 + j) * KV_HEADS + kv) * D4 + c];
+      out += slopes[r * BK + j] * k[((b * params.keys + key0 + j) * KV_HEADS + kv) * D4 + c];
     }
     workgroupBarrier();
   }

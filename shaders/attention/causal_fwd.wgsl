@@ -1,6 +1,8 @@
-// Causal attention of whole sequences, as training needs it. With query i of head h of sequence b, over keys j <= i:
-//   s[j] = scale * q[b, i, h] · k[b, j, h'],  lse[b, h, i] = ln Σ_j exp(s[j]),  o[b, i, h] = Σ_j exp(s[j] - lse) v[b, j, h']
-// With LENGTHS, a query i >= lengths[b] sees nothing: its o is 0, and its lse so large that its weights are 0.
+// Attention of whole sequences, as training needs it. With query i of head h of sequence b, over the keys j that it sees
+// (CAUSAL: j <= i; LENGTHS: j < lengths[b]):
+//   s[j] = scale * q[b, i, h] · k[b, j, h'] + bias[h, j - i + len - 1],  lse[b, h, i] = ln Σ_j exp(s[j])
+//   o[b, i, h] = Σ_j exp(s[j] - lse) v[b, j, h']
+// A query that sees nothing has an o of 0, and an lse so large that its weights are 0.
 // grid: ceil(len / BQ) * batch * HEADS workgroups, folded, last queries before the first, as they see most. One
 // workgroup owns BQ queries of one head and takes BK keys at a time; an invocation owns four columns of one o.
 
@@ -9,21 +11,25 @@ const HEADS = 4u;
 const KV_HEADS = 2u;
 const D = 16u;           // a multiple of 4
 const BQ = 32u;          // queries of a workgroup: 8 | 16 | 32, with BQ * D <= 1024
+const CAUSAL = true;
+const BIAS = false;
 const LENGTHS = false;
 // -----------------------------------------------------------------------
 
 struct Params {
   batch: u32,
-  len: u32,      // positions of a sequence
+  len: u32,      // queries of a sequence
+  keys: u32,     // keys of a sequence; CAUSAL: len
   scale: f32,
 }
 
 @group(0) @binding(0) var<storage, read>       q:       array<vec4<f32>>;  // [batch, len, HEADS, D]
-@group(0) @binding(1) var<storage, read>       k:       array<vec4<f32>>;  // [batch, len, KV_HEADS, D]
-@group(0) @binding(2) var<storage, read>       v:       array<vec4<f32>>;  // [batch, len, KV_HEADS, D]
-@group(0) @binding(3) var<storage, read>       lengths: array<u32>;        // [batch]; without LENGTHS: q
-@group(0) @binding(4) var<storage, read_write> o:       array<vec4<f32>>;  // [batch, len, HEADS, D]
-@group(0) @binding(5) var<storage, read_write> lse:     array<f32>;        // [batch, HEADS, len]
+@group(0) @binding(1) var<storage, read>       k:       array<vec4<f32>>;  // [batch, keys, KV_HEADS, D]
+@group(0) @binding(2) var<storage, read>       v:       array<vec4<f32>>;  // [batch, keys, KV_HEADS, D]
+@group(0) @binding(3) var<storage, read>       bias:    array<f32>;        // [HEADS, len + keys - 1]; without BIAS: q
+@group(0) @binding(4) var<storage, read>       lengths: array<u32>;        // [batch]; without LENGTHS: q
+@group(0) @binding(5) var<storage, read_write> o:       array<vec4<f32>>;  // [batch, len, HEADS, D]
+@group(0) @binding(6) var<storage, read_write> lse:     array<f32>;        // [batch, HEADS, len]
 
 const WG = 256u;
 const BK = 32u;
@@ -51,9 +57,9 @@ fn main(
   let head = group % HEADS;
   let kv = head / (HEADS / KV_HEADS);
   let row0 = (tiles - 1u - group / all_heads) * BQ;
-  let end = min(row0 + BQ, params.len);
-  var length = params.len;
-  if LENGTHS { length = min(length, lengths[b]); }
+  var end = params.keys;
+  if LENGTHS { end = min(end, lengths[b]); }
+  if CAUSAL { end = min(end, row0 + BQ); }
   for (var at = lid; at < BQ * D4; at += WG) {
     let row = b * params.len + min(row0 + at / D4, params.len - 1u);
     rows_q[at] = q[(row * HEADS + head) * D4 + at % D4] * params.scale;
@@ -62,7 +68,8 @@ fn main(
   let lane = lid % LANES;
   let c = min(lane, D4 - 1u);
   let own = row0 + r;
-  let seen = select(0u, own + 1u, own < length);
+  var seen = end;
+  if CAUSAL { seen = min(seen, own + 1u); }
   var top = LOWEST;
   var sum = 0.0;
   var out = vec4<f32>();
@@ -70,7 +77,7 @@ fn main(
   for (var key0 = 0u; key0 < end; key0 += BK) {
     let key = key0 + lid % BK;
     let from_row = lid / BK * DOWN;
-    let key_at = ((b * params.len + min(key, params.len - 1u)) * KV_HEADS + kv) * D4;
+    let key_at = ((b * params.keys + min(key, params.keys - 1u)) * KV_HEADS + kv) * D4;
     var dots: array<f32, DOWN>;
     for (var i = 0u; i < D4; i += 1u) {
       let k4 = k[key_at + i];
@@ -80,7 +87,12 @@ fn main(
     //!unroll
     for (var j = 0u; j < DOWN; j += 1u) {
       let row = row0 + from_row + j;
-      scores[(from_row + j) * BK + lid % BK] = select(LOWEST, dots[j], key <= row && row < length);
+      var score = dots[j];
+      if BIAS {
+        let away = min(key, params.keys - 1u) + params.len - 1u - min(row, params.len - 1u);
+        score += bias[head * (params.len + params.keys - 1u) + away];
+      }
+      scores[(from_row + j) * BK + lid % BK] = select(LOWEST, score, key < end && (!CAUSAL || key <= row));
     }
     workgroupBarrier();
     var most = top;
@@ -96,7 +108,7 @@ fn main(
     for (var j = 0u; j < min(BK, end - key0); j += 1u) {
       let weight = weights[r * BK + j];
       sum += weight;
-      out += weight * v[((b * params.len + key0 + j) * KV_HEADS + kv) * D4 + c];
+      out += weight * v[((b * params.keys + key0 + j) * KV_HEADS + kv) * D4 + c];
     }
   }
   if own >= params.len { return; }

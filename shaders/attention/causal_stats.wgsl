@@ -1,4 +1,4 @@
-// What the gradients of causal attention need of each query: stats[b, h, i] = (lse[b, h, i], do[b, i, h] · o[b, i, h]).
+// What the gradients of attention need of each query: stats[b, h, i] = (lse[b, h, i], do[b, i, h] · o[b, i, h]).
 // grid: ceil(batch * HEADS * len / WG) workgroups, folded. One invocation owns one query of one head.
 
 // variant ---------------------------------------------------------------

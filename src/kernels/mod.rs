@@ -69,6 +69,7 @@ pub(crate) const fn block_index(k: usize, n: usize, columns: usize) -> usize {
 pub static KERNELS: &[&Kernel] = &[
     &attention::cascaded_group::KERNEL,
     &attention::cascaded_group_matrix::KERNEL,
+    &attention::causal_bwd_bias::KERNEL,
     &attention::causal_bwd_dkv::KERNEL,
     &attention::causal_bwd_dkv_coop::KERNEL,
     &attention::causal_bwd_dq::KERNEL,

@@ -253,14 +253,6 @@ fn side_by_side<'g>(of: Value<'g>, axis: usize, parts: &[(usize, usize, Value<'g
     .permute(&axes)
 }
 
-/// `x` times a number.
-pub(super) fn times(x: Value<'_>, factor: f32) -> Value<'_> {
-    let rank = x.shape().len();
-    let name = format!("{factor} {rank}");
-    let one = Weight::made(name, &vec![1; rank], Vec::new(), move |_| vec![factor]);
-    x * x.graph().weight(&one)
-}
-
 /// The sum along one dimension, which is then of size 1.
 #[derive(Debug)]
 struct Sum {
@@ -341,6 +333,15 @@ impl Op for After {
 }
 
 impl<'g> Value<'g> {
+    /// It times a number.
+    #[track_caller]
+    pub fn times(self, factor: f32) -> Self {
+        let rank = self.shape().len();
+        let name = format!("{factor} {rank}");
+        let one = Weight::made(name, &vec![1; rank], Vec::new(), move |_| vec![factor]);
+        self * self.graph().weight(&one)
+    }
+
     /// The sum along dimension `axis`, which is then of size 1.
     #[track_caller]
     pub fn sum(self, axis: usize) -> Self {

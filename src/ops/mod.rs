@@ -35,7 +35,7 @@ pub use norm::Norm;
 pub use qkv::Qkv;
 pub use sample::{Sampler, Watch, outcome_len};
 pub use stem::Stem;
-pub use train::{Causal, Taught};
+pub use train::{Causal, Taught, Whole};
 
 use crate::error::{Error, Result};
 use crate::tensor::Layout;

@@ -1,6 +1,5 @@
 //! Softmax over the last dimension.
 
-use super::grad::times;
 use crate::error::Result;
 use crate::graph::{Backward, Lower, Op, Value};
 use crate::kernels::reduce::softmax::{self, Binds};
@@ -24,7 +23,7 @@ impl Op for Softmax {
         // y · (dy - Σ dy · y)
         let (y, dy) = (at.output, at.grad);
         let axis = y.shape().len() - 1;
-        let inner = times((dy * y).sum(axis), -1.0);
+        let inner = (dy * y).sum(axis).times(-1.0);
         Some(vec![Some(y * (dy + inner))])
     }
 

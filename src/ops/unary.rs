@@ -1,6 +1,6 @@
 //! Elementwise functions of one value.
 
-use super::grad::times;
+use super::train::unary_back;
 use crate::error::Result;
 use crate::graph::{Activation, Backward, Epilogue, Lower, Op, Value};
 use crate::kernels::elementwise::unary::{self, Binds};
@@ -19,11 +19,11 @@ impl Op for Unary {
 
     fn vjp<'g>(&self, at: &Backward<'g>) -> Option<Vec<Option<Value<'g>>>> {
         let (y, dy) = (at.output, at.grad);
-        match self.0 {
+        Some(vec![Some(match self.0 {
             // dy · y · (1 - y)
-            Activation::Sigmoid => Some(vec![Some(dy * (y + times(y * y, -1.0)))]),
-            _ => None,
-        }
+            Activation::Sigmoid => dy * (y + (y * y).times(-1.0)),
+            act => unary_back(act, at.inputs[0], dy),
+        })])
     }
 
     fn as_epilogue(&self) -> Option<Epilogue> {

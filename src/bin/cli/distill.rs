@@ -23,7 +23,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR|HUB_ID")]
     pub draft: Option<String>,
     /// Text; .jsonl with `text` or `prompt` (and `answer`) on each line; or recorded rows: .safetensors with tokens
-    /// int64 [B, L], positions int64 [B, P] and target_probs f32 [B, P, V]
+    /// int64 [B, L], positions int64 [B, P] and target_probs f32 [B, P, V]. T5 reads `prompt`, or tokens, with its
+    /// encoder, and learns the answer, or rows of decoder_tokens int64 [B, L2]
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// What is made small

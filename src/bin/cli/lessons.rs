@@ -34,7 +34,18 @@ impl Lessons {
                     "recorded rows are learned as they were recorded; --source student and mixed are for texts".into(),
                 ));
             }
-            return Recorded::open(path, vocab).map(Self::Recorded);
+            let rows = Recorded::open(path, vocab)?;
+            return match (draft.has_encoder(), rows.has_prompts()) {
+                (true, false) => Err(Error::file(
+                    path,
+                    "has no tensor `decoder_tokens`, which a draft with an encoder needs beside what that reads, `tokens`",
+                )),
+                (false, true) => Err(Error::file(
+                    path,
+                    "has `decoder_tokens`, and the draft has no encoder for its `tokens`",
+                )),
+                _ => Ok(Self::Recorded(rows)),
+            };
         }
         let Some(target) = target else {
             return Err(Error::Usage(format!(
@@ -62,6 +73,11 @@ impl Lessons {
                 "the draft's vocabulary has {vocab} tokens, the target's {}: they must be the same",
                 target.config().vocab()
             )));
+        }
+        if target.has_encoder() != draft.has_encoder() {
+            return Err(Error::Usage(
+                "of the draft and the target one has an encoder: both must be of one kind".into(),
+            ));
         }
         let target = Arc::new(target);
         let mut texts = Texts::new(&target, args.training.length, args.temperature)?;
@@ -176,7 +192,7 @@ fn lines(
         let field = |name: &str| object.get(name).and_then(|v| v.as_str());
         match (field("text"), field("prompt"), field("answer")) {
             (Some(text), None, None) => texts.push_text(&tokenizer.encode(text, false)?),
-            (None, Some(prompt), Some(answer)) => {
+            (Some(answer), Some(prompt), None) | (None, Some(prompt), Some(answer)) => {
                 let prompt = tokenizer.prompt(prompt)?;
                 texts.push_answered(&prompt, &tokenizer.encode(answer, false)?);
             }
@@ -184,15 +200,12 @@ fn lines(
                 let prompt = tokenizer.prompt(prompt)?;
                 let seed = args.training.seed.wrapping_add(i as u64);
                 match &mut author {
-                    Some(author) => {
-                        let answer = author.answer(&prompt, args.training.length, seed)?;
-                        texts.push_answered(&prompt, &answer);
-                    }
+                    Some(author) => texts.push_by(&prompt, author, seed)?,
                     None => texts.push_prompt(&prompt),
                 }
             }
             _ => {
-                let expected = "expected `text`, or `prompt` and maybe `answer`";
+                let expected = "expected `text`, or `prompt` and maybe `answer` (or `text`)";
                 return Err(Error::file(path, format!("text {}: {expected}", i + 1)));
             }
         }

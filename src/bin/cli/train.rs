@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// What the model is like: a config.json of Llama or of a model with its layers
+    /// What the model is like: a config.json of Llama, of a model with its layers, or of T5
     #[arg(long, value_name = "FILE", required_unless_present = "init")]
     config: Option<PathBuf>,
     /// The folder of its tokenizer (tokenizer.json and what belongs to it)
@@ -26,7 +26,7 @@ pub struct Args {
     /// Go on from this model's weights, with its configuration and its tokenizer, instead of drawn ones
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "tokenizer"])]
     init: Option<PathBuf>,
-    /// Text; .jsonl with `text` on each line; or a folder of such files
+    /// Text; .jsonl with `text` on each line, for T5 with `prompt` beside it; or a folder of such files
     #[arg(long, value_name = "FILE|FOLDER")]
     data: PathBuf,
     #[command(flatten)]
@@ -53,7 +53,8 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     let options = Options::new(DType::F32);
     let model = Arc::new(Language::open(&device, Arc::new(files), &options)?);
     let mut texts = Texts::untaught(&model, training.length)?;
-    let stream = stream(data, &tokenizer, &config)?;
+    let pair = |prompt: &[u32], answer: &[u32]| texts.push_answered(prompt, answer);
+    let stream = stream(data, &tokenizer, &config, pair)?;
     texts.push_stream(&stream, begin(&tokenizer, &config));
     if texts.sequences() == 0 {
         return Err(Error::file(
@@ -85,9 +86,16 @@ fn begin(tokenizer: &Tokenizer, config: &Config) -> Option<u32> {
     tokenizer.bos().or(said)
 }
 
-/// The tokens of all texts one after the other, each ended by the token that ends a text where there is one.
-fn stream(data: &Path, tokenizer: &Tokenizer, config: &Config) -> Result<Vec<u32>> {
+/// The tokens of all texts one after the other, each ended by the token that ends a text where there is one. Where an
+/// encoder reads prompts, texts that have one go to `pair` instead.
+fn stream(
+    data: &Path,
+    tokenizer: &Tokenizer,
+    config: &Config,
+    mut pair: impl FnMut(&[u32], &[u32]),
+) -> Result<Vec<u32>> {
     let end = tokenizer.eos().or(config.eos().first().copied());
+    let encoder = matches!(config, Config::T5(_));
     let mut all = Vec::new();
     let mut push = |text: &str| -> Result<()> {
         let tokens = tokenizer.encode(text, false)?;
@@ -109,9 +117,15 @@ fn stream(data: &Path, tokenizer: &Tokenizer, config: &Config) -> Result<Vec<u32
             continue;
         }
         for (i, object) in objects(&path, &text)?.iter().enumerate() {
-            match object.get("text").and_then(|v| v.as_str()) {
-                Some(text) => push(text)?,
-                None => {
+            let field = |name: &str| object.get(name).and_then(|v| v.as_str());
+            match (field("text"), field("prompt").filter(|_| encoder)) {
+                (Some(text), None) => push(text)?,
+                (Some(text), Some(prompt)) => {
+                    let mut answer = tokenizer.encode(text, false)?;
+                    answer.extend(end);
+                    pair(&tokenizer.prompt(prompt)?, &answer);
+                }
+                (None, _) => {
                     let message = format!("text {}: expected `text`", i + 1);
                     return Err(Error::file(&path, message));
                 }
@@ -143,7 +157,7 @@ mod tests {
             let path = folder.join(name);
             std::fs::write(&path, text).map_err(Error::io(&path))?;
         }
-        let found = stream(&folder, &tokenizer, &config);
+        let found = stream(&folder, &tokenizer, &config, |_, _| {});
         std::fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
         let mut expected = Vec::new();
         for text in ["let", "fn", "use"] {

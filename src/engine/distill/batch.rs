@@ -5,9 +5,57 @@ use crate::io::Checkpoint;
 use crate::tensor::{DType, Tensor};
 use std::path::Path;
 
+/// What an encoder reads of each sequence; nothing where the model has none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prompts {
+    /// Tokens of a prompt; shorter ones are padded behind with any token.
+    pub len: usize,
+    /// [sequences, len]
+    pub tokens: Vec<u32>,
+    /// [sequences]: tokens of each without its padding.
+    pub lengths: Vec<u32>,
+}
+
+impl Prompts {
+    /// One more of up to `len` tokens.
+    pub fn push(&mut self, prompt: &[u32]) {
+        self.tokens.extend(prompt);
+        self.lengths.push(prompt.len() as u32);
+        self.tokens.resize(self.lengths.len() * self.len, 0);
+    }
+
+    fn check(&self, sequences: usize, vocab: usize) -> Result<()> {
+        let Self {
+            len,
+            tokens,
+            lengths,
+        } = self;
+        let fit = *len == 0 || lengths.len() == sequences;
+        if !fit || tokens.len() != lengths.len() * len {
+            return Err(Error::Usage(format!(
+                "{} prompts and {} tokens of prompts of {len} for {sequences} sequences",
+                lengths.len(),
+                tokens.len()
+            )));
+        }
+        if let Some(long) = lengths.iter().find(|&&n| n as usize > *len) {
+            return Err(Error::Usage(format!(
+                "a prompt of {long} tokens where prompts have {len}"
+            )));
+        }
+        match tokens.iter().find(|&&t| t as usize >= vocab) {
+            Some(token) => Err(Error::Usage(format!(
+                "token {token} of a prompt is beyond the vocabulary of {vocab}"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Sequences, rows of them, and the target's distributions there.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
+    pub prompts: Prompts,
     /// Tokens of a sequence; shorter ones are padded behind with any token.
     pub len: usize,
     /// [sequences, len]
@@ -49,6 +97,7 @@ impl Batch {
                 self.tokens.len()
             ));
         }
+        self.prompts.check(self.sequences(), vocab)?;
         let labels = self.labels.as_deref();
         if let Some(labels) = labels.filter(|l| l.len() != self.rows.len()) {
             return refuse(format!(
@@ -79,6 +128,7 @@ impl Batch {
 pub struct Recorded {
     /// [B, L, P, V]
     shape: [usize; 4],
+    prompts: Prompts,
     tokens: Vec<u32>,
     positions: Vec<u32>,
     probs: Vec<f32>,
@@ -86,7 +136,8 @@ pub struct Recorded {
 
 impl Recorded {
     /// Reads a safetensors file of `tokens` int64 [B, L], `positions` int64 [B, P], the rows of logits that predict,
-    /// and `target_probs` f32 [B, P, V].
+    /// and `target_probs` f32 [B, P, V]. With `decoder_tokens` int64 [B, L2], `tokens` are what an encoder reads, all of
+    /// them or the first `lengths` int64 [B], and positions are those of `decoder_tokens`.
     ///
     /// # Errors
     /// [`Error::File`], one line, where they are not there, do not fit each other or a vocabulary of `vocab`, or where
@@ -103,7 +154,9 @@ impl Recorded {
             }
         }
         let shape_of = |name: &str| file.shape(name).unwrap_or_default().to_vec();
-        let (tokens, positions) = (shape_of("tokens"), shape_of("positions"));
+        let encoder = file.contains("decoder_tokens");
+        let written = if encoder { "decoder_tokens" } else { "tokens" };
+        let (tokens, positions) = (shape_of(written), shape_of("positions"));
         let probs = shape_of("target_probs");
         let shape = match (&tokens[..], &positions[..], &probs[..]) {
             (&[b, l], &[c, p], &[d, q, v]) if b == c && c == d && p == q && b * l * p > 0 => {
@@ -111,7 +164,7 @@ impl Recorded {
             }
             _ => {
                 return Err(fault(format!(
-                    "tokens {tokens:?}, positions {positions:?} and target_probs {probs:?} do not fit; expected \
+                    "{written} {tokens:?}, positions {positions:?} and target_probs {probs:?} do not fit; expected \
                      [B, L], [B, P] and [B, P, V]"
                 )));
             }
@@ -134,9 +187,35 @@ impl Recorded {
                 None => Ok(values.into_iter().map(|v| v as u32).collect()),
             }
         };
+        let prompts = match encoder {
+            true => {
+                let (read, lengths) = (shape_of("tokens"), shape_of("lengths"));
+                let (&[b, len], true) = (&read[..], [vec![], vec![shape[0]]].contains(&lengths))
+                else {
+                    return Err(fault(format!(
+                        "tokens {read:?} and lengths {lengths:?} do not fit; expected [B, L] and [B]"
+                    )));
+                };
+                if b != shape[0] || len == 0 {
+                    return Err(fault(format!(
+                        "tokens {read:?} and decoder_tokens {tokens:?} do not fit; expected [B, L] and [B, L2]"
+                    )));
+                }
+                Prompts {
+                    len,
+                    tokens: whole("tokens", vocab)?,
+                    lengths: match lengths.is_empty() {
+                        true => vec![len as u32; b],
+                        false => whole("lengths", len + 1)?,
+                    },
+                }
+            }
+            false => Prompts::default(),
+        };
         let out = Self {
             shape,
-            tokens: whole("tokens", vocab)?,
+            prompts,
+            tokens: whole(written, vocab)?,
             positions: whole("positions", shape[1])?,
             probs: file.tensor("target_probs")?.to_f32(),
         };
@@ -165,14 +244,29 @@ impl Recorded {
         self.shape[0]
     }
 
+    /// Whether they are of a model with an encoder.
+    pub fn has_prompts(&self) -> bool {
+        self.prompts.len > 0
+    }
+
     /// The given sequences as one batch.
     pub fn batch(&self, which: impl IntoIterator<Item = usize>) -> Batch {
         let [b, l, p, v] = self.shape;
+        let all = &self.prompts;
         let mut batch = Batch {
             len: l,
+            prompts: Prompts {
+                len: all.len,
+                ..Prompts::default()
+            },
             ..Batch::default()
         };
         for (i, s) in which.into_iter().map(|s| s % b).enumerate() {
+            if let Some(&length) = all.lengths.get(s) {
+                batch
+                    .prompts
+                    .push(&all.tokens[s * all.len..][..length as usize]);
+            }
             batch.tokens.extend(&self.tokens[s * l..(s + 1) * l]);
             let positions = &self.positions[s * p..(s + 1) * p];
             let rows = positions.iter().map(|&at| (i * l) as u32 + at);

@@ -2,7 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::io::{LanguageFiles, serialize};
-use crate::models::language::Config;
+use crate::models::language::{Config, T5Config};
+use crate::models::t5::T5;
 use crate::tensor::Tensor;
 use std::path::Path;
 
@@ -10,32 +11,40 @@ use std::path::Path;
 const DEVIATION: f64 = 0.02;
 
 /// A model as the file `config` (a config.json) describes it, with the tokenizer of the folder `tokenizer` and weights
-/// to begin a training with, as transformers draws a Llama's: matrices and the embedding are normal with the
-/// deviation that `initializer_range` says (0.02 without it), norms are one, biases zero. The same `seed` draws the
-/// same weights.
+/// to begin a training with, as transformers draws them: norms are one, biases zero, and matrices and the embedding are
+/// normal, of a Llama with the deviation that `initializer_range` says (0.02 without it), of T5 with that of their place
+/// times `initializer_factor` (1 without it). The same `seed` draws the same weights.
 ///
 /// # Errors
-/// [`Error::File`] and [`Error::Io`] where the configuration is of no model that is built; [`Error::Usage`] where it is
-/// of one with an encoder, which cannot be trained.
+/// [`Error::File`] and [`Error::Io`] where the configuration is of no model that is built.
 pub fn fresh(config: &Path, tokenizer: &Path, seed: u64) -> Result<LanguageFiles> {
     LanguageFiles::made(config, tokenizer, |value| {
-        let Config::Decoder(sizes) = Config::parse(config, value)? else {
-            return Err(Error::Usage(format!(
-                "{}: training is built for Llama and models with its layers, not for one with an encoder",
-                config.display()
-            )));
-        };
-        let deviation = match value.get("initializer_range") {
-            None => DEVIATION,
+        let number = |field: &str, otherwise: f64| match value.get(field) {
+            None => Ok(otherwise),
             Some(said) => (said.as_f64())
                 .filter(|v| *v > 0.0 && v.is_finite())
-                .ok_or_else(|| {
-                    let message = "`initializer_range` is no number above 0";
-                    Error::file(config, message)
-                })?,
+                .ok_or_else(|| Error::file(config, format!("`{field}` is no number above 0"))),
+        };
+        // Names, shapes and deviations.
+        let all: Vec<(String, Vec<usize>, f64)> = match Config::parse(config, value)? {
+            Config::Decoder(sizes) => {
+                let deviation = number("initializer_range", DEVIATION)?;
+                let all = sizes.tensors().into_iter();
+                all.map(|(name, shape)| (name, shape, deviation)).collect()
+            }
+            Config::T5(sizes) => {
+                let factor = number("initializer_factor", 1.0)?;
+                let model = T5::new(&sizes, !sizes.tied);
+                (model.weights().into_iter().flat_map(|w| w.sources.clone()))
+                    .map(|s| {
+                        let deviation = factor * of_place(&sizes, &s.name);
+                        (s.name, s.shape, deviation)
+                    })
+                    .collect()
+            }
         };
         let mut tensors = Vec::new();
-        for (i, (name, shape)) in sizes.tensors().into_iter().enumerate() {
+        for (i, (name, shape, deviation)) in all.into_iter().enumerate() {
             let n = shape.iter().product();
             let values = match shape.len() {
                 1 if name.ends_with(".bias") => vec![0.0; n],
@@ -46,6 +55,19 @@ pub fn fresh(config: &Path, tokenizer: &Path, seed: u64) -> Result<LanguageFiles
         }
         serialize(config, &tensors, None)
     })
+}
+
+/// The deviation of T5's matrix `name`: what keeps products of normal rows at their size, where queries make up for scores
+/// that are not divided by the root of a head's width.
+fn of_place(c: &T5Config, name: &str) -> f64 {
+    let root = |n: usize| (n as f64).powf(-0.5);
+    match name.rsplit('.').nth(1) {
+        Some("shared" | "lm_head") => 1.0,
+        Some("q") => root(c.hidden * c.head_dim),
+        Some("o") => root(c.heads * c.head_dim),
+        Some("wo") => root(c.intermediate),
+        _ => root(c.hidden),
+    }
 }
 
 /// `n` values of a normal distribution around 0 (Box and Muller, 1958).

@@ -3,7 +3,7 @@
 use super::parts::Pace;
 use super::standing::Place;
 use super::table::Table;
-use super::trainer::{Trainer, llama};
+use super::trainer::Trainer;
 use crate::device::Store;
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -23,7 +23,7 @@ impl Trainer {
         if self.parked.is_some() {
             return Ok(());
         }
-        let weights = llama(self.model())?.weights();
+        let weights = self.model().layers().weights();
         let mut names: BTreeSet<String> = weights.iter().map(|w| w.name.clone()).collect();
         names.extend(self.all());
         let parked: Result<Parked> = (names.into_iter())

@@ -16,7 +16,7 @@ mod texts;
 mod trainer;
 
 pub use crate::kernels::loss::distill::Loss;
-pub use batch::{Batch, Recorded};
+pub use batch::{Batch, Prompts, Recorded};
 pub use fresh::{fresh, mixed};
 pub use settings::{Optimizer, Schedule, Settings};
 pub use standing::Standing;

@@ -186,7 +186,7 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::overlap`].
     pub fn begin_overlap(&mut self, batch: &Batch) -> Result<()> {
-        batch.check(self.model().config().vocab(), false)?;
+        self.check(batch, false)?;
         let what = self.ready(batch, Then::Score)?;
         self.begin(what);
         Ok(())

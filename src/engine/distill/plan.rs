@@ -2,12 +2,13 @@
 
 use super::settings::{MEAN, Optimizer, SQUARE, VELOCITY};
 use super::table::TABLE;
-use super::trainer::{Trainer, llama};
+use super::trainer::Trainer;
+use crate::engine::language::Layers;
 use crate::error::Result;
 use crate::graph::{Finished, Graph, Value, Weight};
 use crate::kernels::loss::distill::Loss;
 use crate::kernels::optim::adamw;
-use crate::models::llama::{Training, trained};
+use crate::models::language::{Training, trained};
 use crate::ops::Taught;
 use crate::tensor::DType;
 
@@ -20,6 +21,8 @@ const LOSS_SCALE: f32 = 256.0;
 pub(super) struct Shape {
     pub sequences: usize,
     pub len: usize,
+    /// Tokens that an encoder reads of each sequence; 0 without one.
+    pub prompt: usize,
     pub rows: usize,
     /// Rows of the table that distributions are in; 0 where they come with the batch.
     pub table: usize,
@@ -42,7 +45,14 @@ pub(super) enum Then {
 
 impl Shape {
     pub fn name(&self, what: &str) -> String {
-        format!("{what} {}x{} {}", self.sequences, self.len, self.rows)
+        let Self {
+            sequences,
+            len,
+            prompt,
+            rows,
+            ..
+        } = self;
+        format!("{what} {sequences}x{prompt}+{len} {rows}")
     }
 }
 
@@ -63,18 +73,29 @@ pub(super) fn kept(weight: &Weight) -> String {
 
 impl Trainer {
     pub(super) fn graph(&self, shape: Shape, then: Then) -> Result<Finished> {
-        let (llama, g) = (llama(self.model())?, Graph::new());
+        let g = Graph::new();
         let vocab = self.model().config().vocab();
         let s = self.settings();
         let words = |what: &str, n: usize| g.state(shape.name(what), &[n], DType::U32);
-        let tokens = words("tokens", shape.sequences * shape.len);
+        let tokens = words("tokens", shape.sequences * (shape.prompt + shape.len));
         let training = Training {
             again: s.recompute,
             rank: s.low_rank,
         };
         // Of the last layer's rows only those that are taught need logits.
-        let hidden = llama.train(tokens, shape.len, training);
-        let logits = llama.train_logits(hidden.rows_of(words("rows", shape.rows)));
+        let rows = words("rows", shape.rows);
+        let logits = match self.model().layers() {
+            Layers::Llama(llama) => {
+                let hidden = llama.train(tokens, shape.len, training);
+                llama.train_logits(hidden.rows_of(rows))
+            }
+            Layers::T5(t5) => {
+                let lengths = words("lengths", shape.sequences);
+                let sizes = [shape.prompt, shape.len];
+                let hidden = t5.train(tokens, lengths, sizes, training);
+                t5.train_logits(hidden.rows_of(rows))
+            }
+        };
         let hard = s.loss == Loss::CrossEntropy && then != Then::Score;
         let marks = words("marks", shape.rows);
         let taught = Taught {

@@ -1,16 +1,19 @@
 //! Texts that a model learns from: their tokens, and a target's distributions after each of them.
 
-use super::batch::Batch;
+use super::batch::{Batch, Prompts};
 use crate::engine::language::{
     Draft, DraftLen, Language, Request, Room, Sampling, Scorer, Session,
 };
 use crate::error::{Error, Result};
+use crate::models::language::Config;
 use std::sync::Arc;
 
 /// A sequence, and the first of its rows that is taught: those before it read the prompt. One without an answer yet ends
 /// with that row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Lesson {
+    /// What an encoder reads, where there is one.
+    prompt: Vec<u32>,
     tokens: Vec<u32>,
     first: usize,
 }
@@ -21,6 +24,8 @@ pub struct Texts {
     lessons: Vec<Lesson>,
     len: usize,
     temperature: f32,
+    /// The decoder's first token, where an encoder reads the prompts.
+    start: Option<u32>,
 }
 
 impl Texts {
@@ -28,7 +33,7 @@ impl Texts {
     /// `temperature`.
     ///
     /// # Errors
-    /// [`Error::Usage`] where the target has an encoder, or `len` is less than 2 or more than it was made for.
+    /// [`Error::Usage`] where `len` is less than 2 or more than it was made for.
     pub fn new(target: &Arc<Language>, len: usize, temperature: f32) -> Result<Self> {
         let mut texts = Self::untaught(target, len)?;
         texts.scorer = Some(Scorer::new(target, len)?);
@@ -42,12 +47,6 @@ impl Texts {
     /// # Errors
     /// As [`Texts::new`].
     pub fn untaught(model: &Language, len: usize) -> Result<Self> {
-        if model.has_encoder() {
-            return Err(Error::Usage(
-                "texts are taught by and to models that go on from a text; this one has an encoder"
-                    .into(),
-            ));
-        }
         let most = model.max_positions().unwrap_or(usize::MAX);
         if len < 2 || len > most {
             return Err(Error::Usage(format!(
@@ -59,6 +58,10 @@ impl Texts {
             lessons: Vec::new(),
             len,
             temperature: 1.0,
+            start: match model.config() {
+                Config::T5(c) => Some(c.decoder_start),
+                Config::Decoder(_) => None,
+            },
         })
     }
 
@@ -77,19 +80,30 @@ impl Texts {
         self.lessons.clear();
     }
 
-    /// A text that is taught as it is, in pieces.
+    /// A text that is taught as it is, in pieces. Where there is an encoder, it reads the first half of each, and the
+    /// second is taught (prefix language modelling, arXiv 1910.10683, section 3.3.1).
     pub fn push_text(&mut self, tokens: &[u32]) {
+        if self.start.is_some() {
+            for piece in tokens.chunks(2 * self.len - 1).filter(|p| p.len() > 1) {
+                let (prompt, answer) = piece.split_at(piece.len().div_ceil(2));
+                self.push_answered(prompt, answer);
+            }
+            return;
+        }
         let pieces = tokens.chunks(self.len).filter(|piece| piece.len() > 1);
         self.lessons.extend(pieces.map(|piece| Lesson {
             tokens: piece.to_vec(),
-            first: 0,
+            ..Lesson::default()
         }));
     }
 
     /// A long text in windows, so that each token is taught: behind `begin` where there is such a token, else behind
     /// the one before (the very first, then, is not). The last window is as long as the others where the text is:
-    /// it begins earlier.
+    /// it begins earlier. Where there is an encoder, as [`Texts::push_text`].
     pub fn push_stream(&mut self, tokens: &[u32], begin: Option<u32>) {
+        if self.start.is_some() {
+            return self.push_text(tokens);
+        }
         // Of the text in a window, and how far the next one is.
         let (width, stride) = match begin {
             Some(_) => (self.len - 1, self.len - 1),
@@ -104,7 +118,7 @@ impl Texts {
             if window.len() > 1 {
                 self.lessons.push(Lesson {
                     tokens: window,
-                    first: 0,
+                    ..Lesson::default()
                 });
             }
             if at >= last {
@@ -114,24 +128,62 @@ impl Texts {
         }
     }
 
-    /// A prompt, of which the answer alone is taught.
+    /// A prompt, of which the answer alone is taught. What an encoder reads of it ends with the prompt's last token.
     pub fn push_answered(&mut self, prompt: &[u32], answer: &[u32]) {
-        let mut tokens = [prompt, answer].concat();
-        tokens.truncate(self.len);
-        let first = prompt.len().saturating_sub(1);
-        if first + 1 < tokens.len() {
-            self.lessons.push(Lesson { tokens, first });
+        let mut lesson = self.begun(prompt);
+        lesson.tokens.extend(answer);
+        lesson.tokens.truncate(self.len);
+        if lesson.first + 1 < lesson.tokens.len() {
+            self.lessons.push(lesson);
+        }
+    }
+
+    /// A prompt without its answer.
+    fn begun(&self, prompt: &[u32]) -> Lesson {
+        match (self.start, prompt.split_last()) {
+            (Some(start), Some((last, rest))) => Lesson {
+                prompt: [&rest[..rest.len().min(self.len - 1)], &[*last]].concat(),
+                tokens: vec![start],
+                first: 0,
+            },
+            _ => Lesson {
+                tokens: prompt.to_vec(),
+                first: prompt.len().saturating_sub(1),
+                ..Lesson::default()
+            },
         }
     }
 
     /// A prompt that is answered whenever it is taught ([`Texts::batch_by`]), or never.
     pub fn push_prompt(&mut self, prompt: &[u32]) {
-        if (1..self.len).contains(&prompt.len()) {
-            self.lessons.push(Lesson {
-                tokens: prompt.to_vec(),
-                first: prompt.len() - 1,
-            });
+        let lesson = self.begun(prompt);
+        if (1..self.len).contains(&lesson.tokens.len()) {
+            self.lessons.push(lesson);
         }
+    }
+
+    /// A prompt, of which what `author` answers now is taught. Tokens are drawn by `seed`.
+    ///
+    /// # Errors
+    /// As [`Session::generate`].
+    pub fn push_by(&mut self, prompt: &[u32], author: &mut Author, seed: u64) -> Result<()> {
+        let mut lesson = self.begun(prompt);
+        self.answer(&mut lesson, author, seed)?;
+        if lesson.first + 1 < lesson.tokens.len() {
+            self.lessons.push(lesson);
+        }
+        Ok(())
+    }
+
+    /// Adds what `author` answers to a lesson that has no answer yet.
+    fn answer(&self, lesson: &mut Lesson, author: &mut Author, seed: u64) -> Result<()> {
+        let read = match self.start {
+            Some(_) => &lesson.prompt,
+            None => &lesson.tokens,
+        };
+        let answer = author.answer(read, self.len, seed)?;
+        lesson.tokens.extend(answer);
+        Ok(())
     }
 
     /// As [`Texts::batch`], of what `author` makes of the prompts now; of a text without a prompt, its first quarter is
@@ -150,14 +202,14 @@ impl Texts {
         for (i, at) in which.into_iter().enumerate() {
             let lesson = &self.lessons[at % self.lessons.len().max(1)];
             let end = match lesson.first {
-                0 => lesson.tokens.len().div_ceil(4),
+                0 if self.start.is_none() => lesson.tokens.len().div_ceil(4),
                 first => first + 1,
             };
-            let mut tokens = lesson.tokens[..end.min(self.len - 1)].to_vec();
-            let first = tokens.len() - 1;
-            let answer = author.answer(&tokens, self.len, seed.wrapping_add(i as u64))?;
-            tokens.extend(answer);
-            answered.push(Lesson { tokens, first });
+            let mut lesson = lesson.clone();
+            lesson.tokens.truncate(end.min(self.len - 1));
+            lesson.first = lesson.tokens.len() - 1;
+            self.answer(&mut lesson, author, seed.wrapping_add(i as u64))?;
+            answered.push(lesson);
         }
         self.taught(&answered, soft)
     }
@@ -177,11 +229,18 @@ impl Texts {
     fn taught(&mut self, lessons: &[Lesson], soft: bool) -> Result<Batch> {
         let mut batch = Batch {
             len: self.len,
+            prompts: Prompts {
+                len: self.start.map_or(0, |_| self.len),
+                ..Prompts::default()
+            },
             labels: Some(Vec::new()),
             ..Batch::default()
         };
         for (i, lesson) in lessons.iter().enumerate() {
             let taught = lesson.first..lesson.tokens.len() - 1;
+            if self.start.is_some() {
+                batch.prompts.push(&lesson.prompt);
+            }
             batch.tokens.extend(&lesson.tokens);
             batch.tokens.resize((i + 1) * self.len, 0);
             batch
@@ -196,6 +255,9 @@ impl Texts {
                         "no target teaches these texts: they have no distributions".into(),
                     ));
                 };
+                if self.start.is_some() {
+                    scorer.encode(&lesson.prompt)?;
+                }
                 let logits = scorer.logits(&lesson.tokens)?;
                 let vocab = logits.shape()[1];
                 let values = logits.to_f32();
@@ -249,12 +311,16 @@ impl Author {
         self.max_new = max_new;
     }
 
-    /// An answer to `prompt`, as much as makes `len` tokens with it.
+    /// An answer to `prompt`, as much as makes `len` tokens with what the decoder has of it.
     ///
     /// # Errors
     /// As [`Session::generate`].
     pub fn answer(&mut self, prompt: &[u32], len: usize, seed: u64) -> Result<Vec<u32>> {
-        let max_new = len.saturating_sub(prompt.len()).min(self.max_new);
+        let begun = match self.session.target().has_encoder() {
+            true => 1,
+            false => prompt.len(),
+        };
+        let max_new = len.saturating_sub(begun).min(self.max_new);
         if max_new == 0 {
             return Ok(Vec::new());
         }
@@ -299,6 +365,7 @@ mod tests {
             lessons: Vec::new(),
             len: 4,
             temperature: 1.0,
+            start: None,
         };
         let tokens: Vec<u32> = (1..=tokens).collect();
         texts.push_stream(&tokens, begin);

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Source, Weight};
 use crate::kernels::loss::distill::Loss;
 use crate::kernels::optim::{CONTROL, LIMIT, NORM, RATE, control};
-use crate::models::llama::{Addition, Llama};
+use crate::models::language::Addition;
 use crate::plan::{Options, Plan};
 use crate::shader::noise;
 use crate::tensor::{DType, Format};
@@ -68,22 +68,21 @@ impl Trainer {
     /// A trainer of `model`, with the weights of its checkpoint.
     ///
     /// # Errors
-    /// [`Error::Usage`] where the settings cannot be or the model is none that can be trained; what reading weights
-    /// and making memory return.
+    /// [`Error::Usage`] where the settings cannot be; what reading weights and making memory return.
     pub fn new(model: &Arc<Language>, settings: Settings) -> Result<Self> {
         settings.check()?;
-        let (store, llama) = (Store::new(model.device()), llama(model)?);
+        let (store, layers) = (Store::new(model.device()), model.layers());
         let put = |weight: &Weight, values: &[f32]| -> Result<()> {
             store.make(&weight.name, DType::F32, values.len())?;
             store.write(&weight.name, 0, bytemuck::cast_slice(values))
         };
-        for weight in llama.weights() {
+        for weight in layers.weights() {
             put(weight, &weight.values(&|source| model.values(source))?)?;
         }
-        let mut trained: Vec<Weight> = llama.weights().into_iter().cloned().collect();
+        let mut trained: Vec<Weight> = layers.weights().into_iter().cloned().collect();
         if let Some(rank) = settings.low_rank {
             trained.clear();
-            for Addition { a, b, .. } in llama.additions(rank) {
+            for Addition { a, b, .. } in layers.additions(rank) {
                 // Nothing is added at first: a is noise, b is zero.
                 let (n, depth) = (a.shape.iter().product(), a.shape[1] as f32);
                 let noise = noise(trained.len() as u32 + settings.seed, n);
@@ -102,7 +101,7 @@ impl Trainer {
         store.make("control", DType::F32, CONTROL)?;
         let start = control(0, settings.lr);
         store.write("control", 0, bytemuck::cast_slice(&start))?;
-        let all = llama.weights().into_iter().cloned().collect();
+        let all = layers.weights().into_iter().cloned().collect();
         let standing = Standing::new(all, &store);
         Ok(Self {
             model: model.clone(),
@@ -173,9 +172,8 @@ impl Trainer {
     /// # Errors
     /// [`Error::Usage`] where a batch cannot be; what planning and running return.
     pub fn step(&mut self, batches: &[Batch]) -> Result<Step> {
-        let hard = self.settings.loss == Loss::CrossEntropy;
         for batch in batches {
-            batch.check(self.model.config().vocab(), hard)?;
+            self.check(batch, self.hard())?;
         }
         for (i, batch) in batches.iter().enumerate() {
             if let Some(step) = self.part(batch, i, batches.len())? {
@@ -197,8 +195,7 @@ impl Trainer {
 
     /// Makes all but the batch ready for a part of a step; what becomes of its gradients.
     pub(super) fn prepare(&mut self, batch: &Batch, index: usize, of: usize) -> Result<Then> {
-        let hard = self.settings.loss == Loss::CrossEntropy;
-        batch.check(self.model.config().vocab(), hard)?;
+        self.check(batch, self.hard())?;
         if index == 0 {
             self.gathered = 0.0;
         }
@@ -254,19 +251,17 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`].
     pub fn overlap(&mut self, batch: &Batch) -> Result<f64> {
-        batch.check(self.model.config().vocab(), false)?;
         self.begin_overlap(batch)?;
         self.scored()
     }
 
-    /// The loss of `batch`, and the gradient of each weight that is trained by it, without a change: of all weights in the order
-    /// and the rows of [`Llama::weights`], or of the additions to them.
+    /// The loss of `batch`, and the gradient of each weight that is trained by it, without a change: of all weights in
+    /// the order and the rows of [`Trainer::weights`], or of the additions to them.
     ///
     /// # Errors
     /// As [`Trainer::step`].
     pub fn gradients(&mut self, batch: &Batch) -> Result<(f64, Vec<Vec<f32>>)> {
-        let hard = self.settings.loss == Loss::CrossEntropy;
-        batch.check(self.model.config().vocab(), hard)?;
+        self.check(batch, self.hard())?;
         let what = self.ready(batch, Then::Keep)?;
         self.begin(what);
         let out = self.outcome()?;
@@ -276,24 +271,43 @@ impl Trainer {
         Ok((loss, grads))
     }
 
-    /// The values of each weight with what was added to it, as [`Llama::weights`] has them.
+    /// The values of each weight with what was added to it, as the model has them.
     ///
     /// # Errors
     /// What reading returns.
     pub fn weights(&self) -> Result<Vec<(Weight, Vec<f32>)>> {
-        let llama = llama(&self.model)?;
+        let layers = self.model.layers();
         let read = |w: &Weight| Ok::<_, Error>(self.store.read(&w.name)?.to_f32());
-        let mut all = (llama.weights().into_iter())
+        let mut all = (layers.weights().into_iter())
             .map(|w| Ok((w.clone(), read(w)?)))
             .collect::<Result<Vec<_>>>()?;
         let rank = self.settings.low_rank;
-        for Addition { to, a, b } in rank.map_or(Vec::new(), |rank| llama.additions(rank)) {
+        for Addition { to, a, b } in rank.map_or(Vec::new(), |rank| layers.additions(rank)) {
             if let Some((_, values)) = all.iter_mut().find(|known| known.0.name == to.name) {
                 let sizes = [a.shape[0], a.shape[1]];
                 add_product(values, &read(&b)?, &read(&a)?, sizes);
             }
         }
         Ok(all)
+    }
+
+    /// Whether the loss takes labels alone.
+    fn hard(&self) -> bool {
+        self.settings.loss == Loss::CrossEntropy
+    }
+
+    pub(super) fn check(&self, batch: &Batch, hard: bool) -> Result<()> {
+        batch.check(self.model.config().vocab(), hard)?;
+        let with = |has| if has { "with" } else { "without" };
+        match (self.model.has_encoder(), batch.prompts.len > 0) {
+            (true, true) | (false, false) => Ok(()),
+            (model, batch) => Err(Error::Usage(format!(
+                "{}: a model {} an encoder was given a batch {} prompts for one",
+                self.model.name(),
+                with(model),
+                with(batch)
+            ))),
+        }
     }
 
     /// The mean loss of a run.
@@ -311,6 +325,7 @@ impl Trainer {
         let shape = Shape {
             sequences: batch.sequences(),
             len: batch.len,
+            prompt: batch.prompts.len,
             // Few sizes, so that few plans are made.
             rows: batch.rows.len().next_power_of_two().max(8),
             table: if batch.slots.is_empty() {
@@ -351,10 +366,15 @@ impl Trainer {
         let marks: Vec<u32> = (0..count as u32)
             .chain(std::iter::repeat_n(NONE, pad))
             .collect();
-        self.store.write(&name("tokens"), 0, &batch.tokens)?;
+        let prompts = &batch.prompts;
+        let tokens = [&prompts.tokens[..], &batch.tokens].concat();
+        self.store.write(&name("tokens"), 0, &tokens)?;
+        if prompts.len > 0 {
+            self.store.write(&name("lengths"), 0, &prompts.lengths)?;
+        }
         self.store.write(&name("rows"), 0, &rows)?;
         self.store.write(&name("marks"), 0, &marks)?;
-        let hard = self.settings.loss == Loss::CrossEntropy && then != Then::Score;
+        let hard = self.hard() && then != Then::Score;
         if hard {
             let likeliest = || batch.probs.chunks(vocab).map(likeliest).collect();
             let labels: Vec<u32> = batch.labels.clone().unwrap_or_else(likeliest);
@@ -367,15 +387,6 @@ impl Trainer {
         }
         Ok(loaded)
     }
-}
-
-pub(super) fn llama(model: &Language) -> Result<&Llama> {
-    model.llama().ok_or_else(|| {
-        Error::Usage(format!(
-            "{}: training is built for Llama and models with its layers, not for one with an encoder",
-            model.name()
-        ))
-    })
 }
 
 /// Adds b [out, rank] · a [rank, depth] to `values` [out, depth].

@@ -2,15 +2,15 @@
 
 use super::model::Room;
 use crate::error::{Error, Result};
-use crate::graph::{Finished, Graph, Source, Value};
+use crate::graph::{Finished, Graph, Source, Value, Weight};
 use crate::io::LanguageFiles;
-use crate::models::language::{Cached, Config};
+use crate::models::language::{Addition, Cached, Config};
 use crate::models::llama::Llama;
 use crate::models::t5::T5;
 use crate::tensor::DType;
 use std::collections::BTreeSet;
 
-pub(super) enum Layers {
+pub(in crate::engine) enum Layers {
     Llama(Box<Llama>),
     T5(Box<T5>),
 }
@@ -71,6 +71,22 @@ impl Layers {
         let g = Graph::new();
         t5.encode(&g, cached);
         Some(g.finish())
+    }
+
+    /// All its weights, each once.
+    pub fn weights(&self) -> Vec<&Weight> {
+        match self {
+            Self::Llama(llama) => llama.weights(),
+            Self::T5(t5) => t5.weights(),
+        }
+    }
+
+    /// Low-rank additions to the projections of its layers.
+    pub fn additions(&self, rank: usize) -> Vec<Addition<'_>> {
+        match self {
+            Self::Llama(llama) => llama.additions(rank),
+            Self::T5(t5) => t5.additions(rank),
+        }
     }
 
     /// The tensors that it reads.

@@ -16,6 +16,7 @@ mod watch;
 pub use super::speculate::DraftLen;
 pub use embedded::embedded;
 pub use generation::{Generation, Stats};
+pub(in crate::engine) use layers::Layers;
 pub use model::{Language, Room};
 pub use plans::KMAX;
 pub use renew::Renewal;

@@ -9,7 +9,6 @@ use crate::error::{Error, Result};
 use crate::graph::{Finished, Graph, Source, Value};
 use crate::io::LanguageFiles;
 use crate::models::language::{Cached, Config, SLACK};
-use crate::models::llama::Llama;
 use crate::plan::{Options, Plan};
 use crate::shader::Caps;
 use crate::tensor::Tensor;
@@ -180,12 +179,8 @@ impl Language {
         &self.options
     }
 
-    /// The layers of one that has Llama's.
-    pub(in crate::engine) fn llama(&self) -> Option<&Llama> {
-        match &self.layers {
-            Layers::Llama(llama) => Some(llama),
-            Layers::T5(_) => None,
-        }
+    pub(in crate::engine) fn layers(&self) -> &Layers {
+        &self.layers
     }
 
     /// Whether it reads its prompt with an encoder.

@@ -4,7 +4,7 @@
 //! workgroup memory: bound by that memory.
 
 use super::causal::{
-    CATEGORY, Coop, Kept, Shape, backward_inputs, coop_shapes, gradients, shape_of,
+    CATEGORY, Coop, Kept, Shape, backward_inputs, coop_shape, coop_shapes, gradients, plain,
 };
 use crate::kernel;
 use crate::shader::{Array, Caps, Case, Dispatch, Real, fold_grid};
@@ -13,7 +13,7 @@ use crate::tensor::DType;
 kernel! {
     "attention/causal_bwd_dkv_coop.wgsl",
     params { batch: u32, len: u32, scale: f32 },
-    binds { q: Read, k: Read, v: Read, d_o: Read, stats: Read, dk: Write, dv: Write },
+    binds { q: Read, k: Read, v: Read, d_o: Read, stats: Read, d_kv: Write },
 }
 
 /// How it runs on such an adapter; `None` where it does not.
@@ -53,12 +53,12 @@ fn cases() -> Vec<Case> {
         v: Arg(2),
         d_o: Arg(3),
         stats: Arg(4),
-        dk: Arg(5),
-        dv: Arg(6),
+        d_kv: Arg(5),
     };
     let case = |(s, caps): (Shape, Caps)| {
         let mut arrays = backward_inputs(s);
-        arrays.extend([s.kv_len(), s.kv_len()].map(|n| Array::OutAs(DType::F32, n)));
+        arrays.truncate(5);
+        arrays.push(Array::OutAs(DType::F32, 2 * s.kv_len()));
         Some(Case {
             name: format!("{s:?}"),
             dispatch: dispatch(s, choose(s, &caps)?, binds, &caps),
@@ -70,6 +70,6 @@ fn cases() -> Vec<Case> {
 
 fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
     let p: Params = case.params();
-    let [_, dk, dv] = gradients(shape_of(case, p.batch, p.len, p.scale), arrays);
-    vec![dk, dv]
+    let [_, dk, dv, _] = gradients(coop_shape(case, p.batch, p.len, p.scale), plain(), arrays);
+    vec![[dk, dv].concat()]
 }

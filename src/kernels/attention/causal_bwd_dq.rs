@@ -1,33 +1,28 @@
-//! The gradient of causal attention by its queries.
+//! The gradient of attention by its queries.
 //!
 //! Ceilings: keys and values are read once for every 8 to 32 queries, mostly from cache; three multiply-adds for each
 //! pair of positions, head and column. Bound by reads of workgroup memory.
 
-use super::causal::{CATEGORY, Shape, backward_inputs, gradients, shape_of, shapes};
+use super::causal::{CATEGORY, Shape, backward_inputs, gradients_of, shapes};
 use crate::kernel;
 use crate::shader::{Array, Caps, Case, Dispatch, Real, fold_grid};
 use crate::tensor::DType;
 
 kernel! {
     "attention/causal_bwd_dq.wgsl",
-    params { batch: u32, len: u32, scale: f32 },
-    binds { q: Read, k: Read, v: Read, d_o: Read, stats: Read, dq: Write },
+    params { batch: u32, len: u32, keys: u32, scale: f32 },
+    binds { q: Read, k: Read, v: Read, d_o: Read, stats: Read, bias: Read, lengths: Read, dq: Write },
 }
 
-/// One dispatch: dq f32 `[batch, len, heads, head_dim]`, with the gradient of o of the same shape, and stats f32
-/// `[batch, heads, len, 2]` of `causal_stats`.
+/// One dispatch: dq f32 `[batch, len, heads, head_dim]`, with the gradient of o of the same shape, stats f32
+/// `[batch, heads, len, 2]` of `causal_stats`, and bias and lengths as `causal_fwd` has them.
 pub fn dispatch(s: Shape, binds: Binds, caps: &Caps) -> Dispatch {
-    let params = Params {
-        batch: s.batch as u32,
-        len: s.len as u32,
-        scale: s.scale,
-    };
     Dispatch {
         kernel: &SPEC,
         variant: s.variant(),
-        params: bytemuck::bytes_of(&params).to_vec(),
+        params: s.params(),
         args: binds.args(),
-        grid: fold_grid(s.groups(s.heads), caps),
+        grid: fold_grid(s.groups(s.len, s.heads), caps),
         category: CATEGORY,
         cost: s.cost(3, [2, 2], [1, 0]),
     }
@@ -41,7 +36,9 @@ fn cases() -> Vec<Case> {
         v: Arg(2),
         d_o: Arg(3),
         stats: Arg(4),
-        dq: Arg(5),
+        bias: Arg(5),
+        lengths: Arg(6),
+        dq: Arg(7),
     };
     let case = |(s, caps): (Shape, Caps)| {
         let mut arrays = backward_inputs(s);
@@ -56,7 +53,6 @@ fn cases() -> Vec<Case> {
 }
 
 fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
-    let p: Params = case.params();
-    let [dq, ..] = gradients(shape_of(case, p.batch, p.len, p.scale), arrays);
+    let [dq, ..] = gradients_of(case, arrays);
     vec![dq]
 }

@@ -3,7 +3,7 @@
 //! Ceilings: two products of 16 × 16 blocks for each pair of blocks that sees one another, of which the scores' pass
 //! through workgroup memory: bound by that memory, and by exponentials.
 
-use super::causal::{CATEGORY, Coop, Kept, Shape, attend, coop_shapes, shape_of};
+use super::causal::{CATEGORY, Coop, Kept, Shape, attend, coop_shape, coop_shapes, plain};
 use crate::kernel;
 use crate::shader::{Array, Caps, Case, Dispatch, Real, fold_grid};
 use crate::tensor::DType;
@@ -72,5 +72,5 @@ fn cases() -> Vec<Case> {
 fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
     let p: Params = case.params();
     let a = [&arrays[0][..], &arrays[1], &arrays[2]];
-    attend(shape_of(case, p.batch, p.len, p.scale), &[], a).to_vec()
+    attend(coop_shape(case, p.batch, p.len, p.scale), plain(), a).to_vec()
 }

@@ -4,6 +4,7 @@ pub mod cached;
 pub mod cascaded_group;
 pub mod cascaded_group_matrix;
 pub mod causal;
+pub mod causal_bwd_bias;
 pub mod causal_bwd_dkv;
 pub mod causal_bwd_dkv_coop;
 pub mod causal_bwd_dq;

@@ -1,15 +1,18 @@
-//! What a language model's config.json says: which model it is, and its numbers.
+//! What language models have in common: what config.json says, which model it is and its numbers, caches, and weights
+//! that are trained.
 
 mod cached;
 mod decoder;
 mod fields;
 mod rotary;
 mod t5;
+mod train;
 
 pub use cached::{Cached, SLACK};
 pub use decoder::{DecoderConfig, Family};
 pub use rotary::{Rotary, Scaling, rotary_table};
 pub use t5::{Activation, T5Config};
+pub use train::{Addition, Training, trained};
 
 use crate::error::Result;
 use crate::io::LanguageFiles;

@@ -10,7 +10,6 @@ use crate::graph::{Activation, Graph, Value, Weight};
 use crate::models::language::{Cached, DecoderConfig, SLACK, rotary_table};
 use crate::ops::{Attend, Norm, Qkv};
 use rows::{pairs, queries_keys_values};
-pub use train::{Addition, Training, trained};
 
 /// The model's constants, in its own structure.
 pub struct Llama {

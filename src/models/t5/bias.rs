@@ -1,6 +1,6 @@
 //! The bias that T5 adds to scores: a table by bucket in the checkpoint, by distance here.
 
-use crate::graph::{Source, Weight};
+use crate::graph::Weight;
 use crate::models::language::T5Config;
 
 /// Which distances occur.
@@ -12,18 +12,34 @@ pub(super) enum Direction {
     Back,
 }
 
+/// What is learned: the bias [buckets, heads].
+pub(super) fn table(c: &T5Config, stack: &str) -> Weight {
+    let name = format!("{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight");
+    Weight::plain(name, &[c.buckets, c.heads])
+}
+
+/// One at the bucket of each distance, [len + keys - 1, buckets]: of keys that stand 1 - `len` … `keys` - 1 positions
+/// after the query. Its product with the table is the bias by distance.
+pub(super) fn buckets(c: &T5Config, direction: Direction, [len, keys]: [usize; 2]) -> Weight {
+    let (count, most, span) = (c.buckets, c.max_distance, len + keys - 1);
+    let name = format!("{direction:?} buckets {len} {keys}");
+    Weight::made(name, &[span, count], Vec::new(), move |_| {
+        let mut out = vec![0.0; span * count];
+        for (i, row) in out.chunks_mut(count).enumerate() {
+            let distance = i as isize - (len as isize - 1);
+            row[bucket(distance, count, most, direction)] = 1.0;
+        }
+        out
+    })
+}
+
 /// The bias [heads, 2·R + 1] of keys that stand -R … R positions after the query; farther ones have that of ±R, for
 /// from `max_distance` = R on all share a bucket.
 pub(super) fn by_distance(c: &T5Config, stack: &str, direction: Direction) -> Weight {
     let (buckets, heads, most) = (c.buckets, c.heads, c.max_distance);
-    let name = format!("{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight");
-    let source = Source {
-        name: name.clone(),
-        shape: vec![buckets, heads],
-        trainable: true,
-    };
+    let sources = table(c, stack).sources;
     let shape = [heads, 2 * most + 1];
-    Weight::made(format!("{stack}.bias"), &shape, vec![source], move |t| {
+    Weight::made(format!("{stack}.bias"), &shape, sources, move |t| {
         let far = most as isize;
         (0..heads)
             .flat_map(|h| (-far..=far).map(move |d| (h, d)))

@@ -34,7 +34,8 @@ fn stacked(name: &str, parts: &[String], [n, k]: [usize; 2], by_row: bool) -> We
             trainable: true,
         })
         .collect();
-    Weight::made(name, &[n * parts.len(), k], sources, move |t| {
+    let count = parts.len();
+    Weight::made(name, &[n * count, k], sources, move |t| {
         if !by_row {
             return t.concat();
         }
@@ -42,6 +43,13 @@ fn stacked(name: &str, parts: &[String], [n, k]: [usize; 2], by_row: bool) -> We
             .flat_map(|r| t.iter().flat_map(move |m| &m[r * k..(r + 1) * k]))
             .copied()
             .collect()
+    })
+    .undone_by(move |all| {
+        let part = |i: usize| match by_row {
+            true => (all.chunks(k).skip(i).step_by(count).flatten().copied()).collect(),
+            false => all[i * n * k..(i + 1) * n * k].to_vec(),
+        };
+        (0..count).map(part).collect()
     })
 }
 
@@ -79,6 +87,27 @@ impl Block {
                 },
                 down: Weight::plain(at("wo"), &[d, wide]),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stacked;
+
+    #[test]
+    fn parts_come_back_as_they_were() {
+        let parts = ["a".to_string(), "b".to_string(), "c".to_string()];
+        let of = |start: u8| -> Vec<f32> { (start..start + 6).map(f32::from).collect() };
+        let tensors = vec![of(0), of(10), of(20)];
+        for by_row in [false, true] {
+            let weight = stacked("all", &parts, [3, 2], by_row);
+            let at = |source: &crate::graph::Source| {
+                Ok(tensors[parts.iter().position(|p| *p == source.name).unwrap_or(9)].clone())
+            };
+            let values = weight.values(&at).unwrap_or_default();
+            assert_eq!(values[2], if by_row { 10.0 } else { 2.0 });
+            assert_eq!(weight.published(&values).unwrap_or_default(), tensors);
         }
     }
 }

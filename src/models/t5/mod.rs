@@ -4,11 +4,12 @@
 
 mod bias;
 mod block;
+mod train;
 
 use crate::graph::{Activation, Graph, Value, Weight};
 use crate::models::language::{self, Cached, T5Config};
 use crate::ops::{Attend, Norm, Qkv};
-use bias::{Direction, by_distance};
+use bias::{Direction, by_distance, table};
 use block::{Attention, Block, Ffn};
 
 /// The model's constants, in its own structure.
@@ -27,6 +28,8 @@ struct Stack {
     norm: Weight,
     /// Added to a score, by head and distance.
     bias: Weight,
+    /// What that is made of: by bucket and head.
+    table: Weight,
 }
 
 impl T5 {
@@ -142,6 +145,7 @@ impl Stack {
                 .collect(),
             norm: Weight::plain(format!("{name}.final_layer_norm.weight"), &[c.hidden]),
             bias: by_distance(c, name, direction),
+            table: table(c, name),
         }
     }
 }

@@ -4,7 +4,6 @@
 use crate::error::Result;
 use crate::graph::{Backward, Lower, Op, Value};
 use crate::kernels::loss::distill::{self, Binds, Loss, Shape};
-use crate::ops::grad::times;
 use crate::tensor::DType;
 
 /// What logits are compared with.
@@ -60,7 +59,7 @@ impl Op for Distill {
         let dlogits = *at.more.first()?;
         let rows = dlogits.dim(0);
         let by_row = at.grad.reshape(&[rows, 1]);
-        let share = times(by_row, 1.0 / self.scale);
+        let share = by_row.times(1.0 / self.scale);
         Some(vec![Some(dlogits * share), None, None, None, None])
     }
 

@@ -8,8 +8,10 @@ mod loss;
 mod norm;
 mod optim;
 mod rows;
+mod unary;
 
-pub use attention::Causal;
+pub use attention::{Causal, Whole};
 pub(super) use gated::back as gated_back;
 pub use loss::Taught;
 pub(super) use norm::back as rms_norm_back;
+pub(super) use unary::back as unary_back;
