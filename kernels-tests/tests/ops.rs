@@ -86,12 +86,9 @@ fn group(name: &str, heads: usize, d: usize, window: usize) -> CascadedGroup {
 fn cascaded_group() {
     let cases = [
         (1, [7, 7], 4, 16, 7),
-        (1, [8, 4], 2, 64, 4),
-        // Maps that windows do not divide: padded.
-        (1, [9, 13], 3, 48, 7),
-        (3, [4, 4], 4, 48, 4),
-        (1, [5, 3], 3, 32, 3),
-        (1, [1, 1], 2, 16, 1),
+        // A map that windows do not divide: padded.
+        (1, [9, 13], 3, 32, 7),
+        (3, [4, 4], 2, 48, 4),
     ];
     let cases = cases.map(|(batch, [h, w], heads, d, window)| {
         let name = format!("group {batch} × {h} × {w}, {heads} × {d}, window {window}");
@@ -176,7 +173,7 @@ fn ops_after_one_another() {
     check(&cases);
 }
 
-const STORED: [Option<Format>; 3] = [None, Some(Format::Q8_0), Some(Format::Q4_0)];
+const STORED: [Option<Format>; 2] = [None, Some(Format::Q4_0)];
 
 #[test]
 fn norm_project() {
@@ -184,7 +181,7 @@ fn norm_project() {
     let gain = scaled("gain", &[width], 1.0, 1.0);
     let (w, bias) = (weight("w", &[out, width]), weight("b", &[out]));
     let norm = Norm::new(&gain, 1e-5);
-    let plain = [1, 5, 16, 17].map(|n| {
+    let plain = [1, 5, 17].map(|n| {
         rows(
             format!("norm, project, {n} rows"),
             "norm_project",
@@ -192,7 +189,7 @@ fn norm_project() {
             |_, x| norm.times(0.5).project(x, &w, Some(&bias)),
         )
     });
-    let gated = [1, 7, 19].map(|n| {
+    let gated = [7, 19].map(|n| {
         rows(
             format!("norm, gated, {n} rows"),
             "norm_project",
@@ -211,7 +208,7 @@ fn qkv() {
     let w = weight("w", &[(heads + 2 * kv) * dim, width]);
     let bias = weight("b", &[(heads + 2 * kv) * dim]);
     let rotary = weight("rotary", &[capacity, dim / 2, 2]);
-    let rows_of = [1, 5, 16, 23].map(|n| [(n, DType::F32), (n, DType::F16)]);
+    let rows_of = [5, 23].map(|n| [(n, DType::F32), (n, DType::F16)]);
     let cases = rows_of.as_flattened().iter().map(|&(n, dtype)| {
         let case = rows(format!("qkv, {n} rows"), "qkv", [n, width], |g, x| {
             let qkv = Qkv {

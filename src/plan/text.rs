@@ -43,7 +43,7 @@ impl fmt::Display for Plan {
             writeln!(
                 f,
                 "input  {:<12} {:?} {}",
-                port.name, port.layout.shape, self.dtype
+                port.name, port.layout.shape, self.buffers[port.buffer].dtype
             )?;
         }
         let mut scope = "";
@@ -79,7 +79,7 @@ impl fmt::Display for Plan {
             writeln!(
                 f,
                 "output {:<12} {:?} {}",
-                port.name, port.layout.shape, self.dtype
+                port.name, port.layout.shape, self.buffers[port.buffer].dtype
             )?;
         }
         let cost = self.cost();
