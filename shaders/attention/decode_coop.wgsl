@@ -7,9 +7,10 @@
 // Chunk c holds keys CHUNK * c .., wherever the queries are; the first that query 0 sees into comes first in partial.
 // A query is one row of matrices of 16, whatever the other rows are: its result depends on its position alone. A
 // query that sees into no key of a chunk leaves its part unwritten.
-// grid: KV_HEADS * chunks workgroups, folded, heads first. One workgroup owns a chunk of one head of the cache, which
-// it holds in registers while 16 at a time of that head's queries pass; keys and values take turns in one place of
-// workgroup memory, as little of which lets more workgroups run beside each other.
+// grid: KV_HEADS * slots workgroups, folded, heads first. One workgroup owns every slots-th chunk of one head of the
+// cache, each of which it holds in registers while 16 at a time of that head's queries pass; keys and values take turns
+// in one place of workgroup memory, as little of which lets more workgroups run beside each other. What a subgroup sums
+// it alone reads.
 
 // variant ---------------------------------------------------------------
 alias elem = f16;      // storage type of the cache: f16
@@ -29,6 +30,7 @@ struct Params {
   window: u32,    // keys that a query sees, 0 for all
   reach: u32,     // distance at which the bias ends
   chunks: u32,    // in partial
+  slots: u32,     // workgroups of a head, at most chunks
   scale: f32,
 }
 
@@ -92,20 +94,20 @@ fn main(
 ) {
   let group = wg.x + wg.y * groups.x;
   let kv = group % KV_HEADS;
-  let chunk = group / KV_HEADS;
   let begin = sees(0u).x;
   let end = sees(params.m - 1u).y;
-  let key0 = (begin / CHUNK + chunk) * CHUNK;
-  // No return: what a storage buffer holds may not decide whether matrices are multiplied after it.
-  let dead = chunk >= params.chunks || key0 >= end;
+  let seen_chunks = min((end + CHUNK - 1u) / CHUNK - begin / CHUNK, params.chunks);
+  let end_chunk = select(seen_chunks, 0u, group >= KV_HEADS * params.slots);
   let subgroup = lid / 32u;
   let lane = lid % 32u;
   let mine = subgroup * 64u;
-  let all = select(params.m * GROUP, 0u, dead);
+  let all = params.m * GROUP;
 
-  var k: array<elem4, LOADS>;
-  var v: array<elem4, LOADS>;
-  if !dead {
+  // No return: what a storage buffer holds may not decide whether matrices are multiplied after it.
+  for (var chunk = group / KV_HEADS; chunk < end_chunk; chunk += params.slots) {
+    let key0 = (begin / CHUNK + chunk) * CHUNK;
+    var k: array<elem4, LOADS>;
+    var v: array<elem4, LOADS>;
     //!unroll
     for (var j = 0u; j < LOADS; j += 1u) {
       let key = key0 + (j * WG + lid) / D4;
@@ -113,90 +115,91 @@ fn main(
       k[j] = cache[at];
       v[j] = cache[at + KV_HEADS * params.capacity * D4];
     }
-  }
-  for (var first = 0u; first < all; first += 16u) {
-    for (var at = lid; at < 16u * D4; at += WG) {
-      let row = min(first + at / D4, all - 1u);
-      let from_at = (row / GROUP * HEADS + kv * GROUP + row % GROUP) * D4 + at % D4;
-      tile[Q_AT + at / D4 * ROW4 + at % D4] = elem4(q[from_at] * params.scale);
-    }
-    //!unroll
-    for (var j = 0u; j < LOADS; j += 1u) { tile[(j * WG + lid) / D4 * ROW4 + (j * WG + lid) % D4] = k[j]; }
-    workgroupBarrier();
-    let keys = min(subgroup, BLOCKS - 1u) * 16u;
-    var c0 = coop_mat16x16<f32, C>();
-    //!unroll
-    for (var c = 0u; c < ACROSS; c += 1u) {
-      let q_at = Q_AT + c * 4u;
-      let k_at = keys * ROW4 + c * 4u;
-      let a = coopLoadT<coop_mat16x16<f16, A>>(&tile[q_at], ROW4);
-      let b = coopLoad<coop_mat16x16<f16, B>>(&tile[k_at], ROW4);
-      c0 = coopMultiplyAdd(a, b, c0);
-    }
-    coopStoreT(c0, &block[mine], 4u);
-    workgroupBarrier();
-
-    // Eight invocations share a query's scores.
-    let r = lid / 8u;
-    let row = min(first + r, all - 1u);
-    let i = row / GROUP;
-    let head = kv * GROUP + row % GROUP;
-    let seen = sees(i);
-    let to = (chunk * params.m + i) * HEADS + head;
-    let written = first + r < all && key0 + CHUNK > seen.x && key0 < seen.y;
-    var s: array<vec4<f32>, EACH>;
-    var top = LOWEST;
-    //!unroll
-    for (var j = 0u; j < EACH; j += 1u) {
-      let key4 = lid % 8u * EACH + j;
-      s[j] = masked(block[key4 / 4u * 64u + r * 4u + key4 % 4u], head, i, key0 + key4 * 4u, seen);
-      top = max(top, max(max(s[j].x, s[j].y), max(s[j].z, s[j].w)));
-    }
-    top = max(top, subgroupShuffleXor(top, 1u));
-    top = max(top, subgroupShuffleXor(top, 2u));
-    top = max(top, subgroupShuffleXor(top, 4u));
-    var sum = 0.0;
-    //!unroll
-    for (var j = 0u; j < EACH; j += 1u) {
-      let e = elem4(select(exp(s[j] - top), vec4<f32>(), s[j] == vec4<f32>(LOWEST)));
-      let wide = vec4<f32>(e);
-      sum += (wide.x + wide.y) + (wide.z + wide.w);
-      tile[P_AT + r * P_ROW4 + lid % 8u * EACH + j] = e;
-    }
-    sum += subgroupShuffleXor(sum, 1u);
-    sum += subgroupShuffleXor(sum, 2u);
-    sum += subgroupShuffleXor(sum, 4u);
-    if written && lid % 8u == 0u { stats[to] = vec2(top, sum); }
-    //!unroll
-    for (var j = 0u; j < LOADS; j += 1u) {
-      let key = key0 + (j * WG + lid) / D4;
-      let live = key >= begin && key < end;  // what no one wrote may be no number
-      tile[(j * WG + lid) / D4 * ROW4 + (j * WG + lid) % D4] = select(elem4(), v[j], live);
-    }
-    workgroupBarrier();
-
-    let o_row = min(first + lane / 2u, all - 1u);
-    let o_seen = sees(o_row / GROUP);
-    let o_live = first + lane / 2u < all && key0 + CHUNK > o_seen.x && key0 < o_seen.y;
-    let o_to = (chunk * params.m + o_row / GROUP) * HEADS + kv * GROUP + o_row % GROUP;
-    //!unroll
-    for (var round = 0u; round < ROUNDS; round += 1u) {
-      let column = round * SUBGROUPS + subgroup;
-      var c1 = coop_mat16x16<f32, C>();
-      //!unroll
-      for (var b = 0u; b < BLOCKS; b += 1u) {
-        let p_at = P_AT + b * 4u;
-        let v_at = b * 16u * ROW4 + min(column, ACROSS - 1u) * 4u;
-        let p = coopLoadT<coop_mat16x16<f16, A>>(&tile[p_at], P_ROW4);
-        let values = coopLoadT<coop_mat16x16<f16, B>>(&tile[v_at], ROW4);
-        c1 = coopMultiplyAdd(p, values, c1);
+    for (var first = 0u; first < all; first += 16u) {
+      for (var at = lid; at < 16u * D4; at += WG) {
+        let row = min(first + at / D4, all - 1u);
+        let from_at = (row / GROUP * HEADS + kv * GROUP + row % GROUP) * D4 + at % D4;
+        tile[Q_AT + at / D4 * ROW4 + at % D4] = elem4(q[from_at] * params.scale);
       }
-      coopStoreT(c1, &block[mine], 4u);
+      //!unroll
+      for (var j = 0u; j < LOADS; j += 1u) { tile[(j * WG + lid) / D4 * ROW4 + (j * WG + lid) % D4] = k[j]; }
       workgroupBarrier();
-      if o_live && column < ACROSS {
-        let at = o_to * D4 + column * 4u + lane % 2u * 2u;
-        partial[at] = block[mine + lane * 2u];
-        partial[at + 1u] = block[mine + lane * 2u + 1u];
+      let keys = min(subgroup, BLOCKS - 1u) * 16u;
+      var c0 = coop_mat16x16<f32, C>();
+      //!unroll
+      for (var c = 0u; c < ACROSS; c += 1u) {
+        let q_at = Q_AT + c * 4u;
+        let k_at = keys * ROW4 + c * 4u;
+        let a = coopLoadT<coop_mat16x16<f16, A>>(&tile[q_at], ROW4);
+        let b = coopLoad<coop_mat16x16<f16, B>>(&tile[k_at], ROW4);
+        c0 = coopMultiplyAdd(a, b, c0);
+      }
+      coopStoreT(c0, &block[mine], 4u);
+      workgroupBarrier();
+
+      // Eight invocations share a query's scores.
+      let r = lid / 8u;
+      let row = min(first + r, all - 1u);
+      let i = row / GROUP;
+      let head = kv * GROUP + row % GROUP;
+      let seen = sees(i);
+      let to = (chunk * params.m + i) * HEADS + head;
+      let written = first + r < all && key0 + CHUNK > seen.x && key0 < seen.y;
+      var s: array<vec4<f32>, EACH>;
+      var top = LOWEST;
+      //!unroll
+      for (var j = 0u; j < EACH; j += 1u) {
+        let key4 = lid % 8u * EACH + j;
+        s[j] = masked(block[key4 / 4u * 64u + r * 4u + key4 % 4u], head, i, key0 + key4 * 4u, seen);
+        top = max(top, max(max(s[j].x, s[j].y), max(s[j].z, s[j].w)));
+      }
+      top = max(top, subgroupShuffleXor(top, 1u));
+      top = max(top, subgroupShuffleXor(top, 2u));
+      top = max(top, subgroupShuffleXor(top, 4u));
+      var sum = 0.0;
+      //!unroll
+      for (var j = 0u; j < EACH; j += 1u) {
+        let e = elem4(select(exp(s[j] - top), vec4<f32>(), s[j] == vec4<f32>(LOWEST)));
+        let wide = vec4<f32>(e);
+        sum += (wide.x + wide.y) + (wide.z + wide.w);
+        tile[P_AT + r * P_ROW4 + lid % 8u * EACH + j] = e;
+      }
+      sum += subgroupShuffleXor(sum, 1u);
+      sum += subgroupShuffleXor(sum, 2u);
+      sum += subgroupShuffleXor(sum, 4u);
+      if written && lid % 8u == 0u { stats[to] = vec2(top, sum); }
+      //!unroll
+      for (var j = 0u; j < LOADS; j += 1u) {
+        let key = key0 + (j * WG + lid) / D4;
+        let live = key >= begin && key < end;  // what no one wrote may be no number
+        tile[(j * WG + lid) / D4 * ROW4 + (j * WG + lid) % D4] = select(elem4(), v[j], live);
+      }
+      workgroupBarrier();
+
+      let o_row = min(first + lane / 2u, all - 1u);
+      let o_seen = sees(o_row / GROUP);
+      let o_live = first + lane / 2u < all && key0 + CHUNK > o_seen.x && key0 < o_seen.y;
+      let o_to = (chunk * params.m + o_row / GROUP) * HEADS + kv * GROUP + o_row % GROUP;
+      //!unroll
+      for (var round = 0u; round < ROUNDS; round += 1u) {
+        let column = round * SUBGROUPS + subgroup;
+        var c1 = coop_mat16x16<f32, C>();
+        //!unroll
+        for (var b = 0u; b < BLOCKS; b += 1u) {
+          let p_at = P_AT + b * 4u;
+          let v_at = b * 16u * ROW4 + min(column, ACROSS - 1u) * 4u;
+          let p = coopLoadT<coop_mat16x16<f16, A>>(&tile[p_at], P_ROW4);
+          let values = coopLoadT<coop_mat16x16<f16, B>>(&tile[v_at], ROW4);
+          c1 = coopMultiplyAdd(p, values, c1);
+        }
+        coopStoreT(c1, &block[mine], 4u);
+        subgroupBarrier();
+        if o_live && column < ACROSS {
+          let at = o_to * D4 + column * 4u + lane % 2u * 2u;
+          partial[at] = block[mine + lane * 2u];
+          partial[at + 1u] = block[mine + lane * 2u + 1u];
+        }
+        subgroupBarrier();
       }
       workgroupBarrier();
     }

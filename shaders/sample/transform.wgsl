@@ -215,9 +215,16 @@ fn main(
   if most == r.most { atomicMin(&first_most, first_own); }
   if faulty || (lid == 0u && r.most <= LOWEST) { atomicOr(&fault[b], FAULT); }
 
+  if greedy {
+    workgroupBarrier();
+    let one = atomicLoad(&first_most);
+    for (var c = lid; c < V; c += WG) { p[r.to + c] = select(0.0, 1.0, c == one); }
+    return;
+  }
+
   // top-k, then top-p of the mass that is left, then the sum of what is kept.
-  let few = !greedy && top_k > 0u && top_k < V;
-  let likely = !greedy && top_p < 1.0;
+  let few = top_k > 0u && top_k < V;
+  let likely = top_p < 1.0;
   if few { r.least = floor_of(key_of(most), top_k, lid); }
   for (var stage = 0u; stage < 3u; stage += 1u) {
     if stage == 2u || (stage == 1u && likely) {
@@ -227,7 +234,6 @@ fn main(
       r.least = threshold(r, top_k, select(1.0, top_p, stage == 1u), lid);
     }
   }
-  let one = atomicLoad(&first_most);
   for (var first = 0u; first < V; first += LOADS * WG) {
     let v = load(r, first, lid);
     //!unroll
@@ -235,7 +241,7 @@ fn main(
       let c = first + i * WG + lid;
       let w = likelihood(r, v[i]);
       let kept = key_of(v[i]) >= r.least && w >= min_p;
-      if c < V { p[r.to + c] = select(select(0.0, w / r.total, kept), select(0.0, 1.0, c == one), greedy); }
+      if c < V { p[r.to + c] = select(0.0, w / r.total, kept); }
     }
   }
 }

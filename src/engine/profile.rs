@@ -117,7 +117,7 @@ impl Profile {
 }
 
 /// The dispatches of `plan`, without times.
-fn rows(plan: &Plan) -> Vec<Row> {
+pub(super) fn rows(plan: &Plan) -> Vec<Row> {
     (plan.steps.iter())
         .map(|s| Row {
             label: s.dispatch.label(),
@@ -142,6 +142,10 @@ pub fn median(values: &mut [f64]) -> Option<f64> {
     }
 }
 
+/// Elements after which the noise of a weight begins anew, prime: times do not depend on it, and seven billion numbers
+/// would take a minute to draw.
+const PERIOD: usize = 65_521;
+
 /// Weights that are the same everywhere, for timing a model without a checkpoint: noise that keeps activations in
 /// the range of f16, variances and scales of norms positive.
 ///
@@ -151,19 +155,24 @@ pub fn noise_weights(source: &Source) -> Result<Vec<f32>> {
     let seed = (source.name.bytes()).fold(0x811C_9DC5_u32, |h, b| {
         (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
     });
-    let values = noise(seed, source.shape.iter().product());
-    let each = |f: fn(f32) -> f32| Ok(values.iter().copied().map(f).collect());
-    if source.name.ends_with("running_var") {
-        each(|v| 1.0 + 0.25 * v)
+    let n: usize = source.shape.iter().product();
+    let [scale, offset] = if source.name.ends_with("running_var") {
+        [0.25, 1.0]
     } else if source.name.ends_with("bn.weight") {
-        each(|v| 0.5 + 0.1 * v)
+        [0.1, 0.5]
     } else if source.shape.len() > 1 {
         let fan_in: usize = source.shape[1..].iter().product();
-        let scale = 1.0 / (fan_in.max(1) as f32).sqrt();
-        Ok(values.iter().map(|v| v * scale).collect())
+        [1.0 / (fan_in.max(1) as f32).sqrt(), 0.0]
     } else {
-        each(|v| 0.1 * v)
+        [0.1, 0.0]
+    };
+    let mut period = noise(seed, n.min(PERIOD));
+    period.iter_mut().for_each(|v| *v = offset + scale * *v);
+    let mut values = Vec::with_capacity(n);
+    while values.len() < n {
+        values.extend_from_slice(&period[..period.len().min(n - values.len())]);
     }
+    Ok(values)
 }
 
 #[cfg(test)]

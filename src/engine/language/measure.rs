@@ -4,7 +4,7 @@
 use super::plans;
 use super::session::{Drafting, Session};
 use crate::device::Executable;
-use crate::engine::profile::median;
+use crate::engine::profile::{Row, median, rows};
 use crate::error::{Error, Result};
 use crate::models::language::Config;
 use std::time::Instant;
@@ -47,18 +47,21 @@ impl Session {
         Ok(())
     }
 
-    /// Milliseconds of each dispatch of that run, with its label.
+    /// Each dispatch of that run, with its time between two timestamps.
     ///
     /// # Errors
     /// As [`Session::verify_ms`].
-    pub fn verify_dispatches(&mut self, proposals: usize) -> Result<Vec<(String, f64)>> {
+    pub fn verify_dispatches(&mut self, proposals: usize) -> Result<Vec<Row>> {
         let plan = plans::verify(&mut self.target, proposals, false, None)?;
         self.warm(&[&plan])?;
         self.rewind()?;
         let times = plan.profile()?.dispatches_ms;
         self.rewind()?;
-        let labels = plan.plan().steps.iter().map(|s| s.dispatch.label());
-        Ok(labels.zip(times).collect())
+        let mut rows = rows(plan.plan());
+        for (row, ms) in rows.iter_mut().zip(times) {
+            row.gpu_ms = Some(ms);
+        }
+        Ok(rows)
     }
 
     /// Runs the last token once more and says which part of the model is the first whose values are not finite.

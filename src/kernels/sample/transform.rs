@@ -1,8 +1,9 @@
 //! Logits into the probabilities that tokens are drawn from: repetition penalty, temperature, top-k, top-p, min-p.
 //!
-//! Ceilings: a row is read once from memory and written once. Without top-k and top-p it is read three times, twice of
-//! them from cache; top-k reads it four times more, top-p five times, a penalty writes and reads it once more. One
-//! workgroup a row: bound by its own loads, 8 in flight for each invocation.
+//! Ceilings: a row is read once from memory and written once. At temperature 0 that is all. Else it is read three times,
+//! twice of them from cache; top-k reads it four times more, top-p five times, a penalty writes and reads it once more.
+//! One workgroup a row: bound by its own loads, 8 in flight for each invocation (32 are slower on an H100, 38 against 29
+//! µs for 32,000 tokens: that much more code is fetched).
 
 use super::{DRAFT_FAULT, SETTINGS, Settings, TARGET_FAULT};
 use crate::kernel;
