@@ -1,7 +1,7 @@
 #!/bin/sh
 # The demo, from a fresh machine with a Rust toolchain: builds, sees to a GPU driver (Mesa's
-# software one where there is none), classifies real pictures and goes on from two texts with the
-# models in the repository.
+# software one where there is none), classifies real pictures, goes on from two texts with the
+# models in the repository, and has a draft learn a domain that it has never seen.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -51,3 +51,10 @@ echo
 echo "demo: EfficientViT-M0 at batch 1 on this adapter, the end of \`cascadia plan m0 --batch 1\`"
 plan=$(cascadia plan m0 --batch 1)
 printf '%s\n' "$plan" | tail -n 12
+echo
+# A draft that was trained on programs alone (assets/language/README.md) serves questions on tables.
+echo "demo: a draft that has only seen Rust and Python meets SQL, and learns while it serves (a minute or two in software)"
+results=$(mktemp -d)
+told=$(cascadia osd --quick --draft assets/language/code_draft --stream sql --arm static,online-1 --output "$results")
+rm -rf "$results"
+printf '%s\n' "$told" | tail -n 1

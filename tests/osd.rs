@@ -65,14 +65,13 @@ fn model(bench: &Bench, name: &str, width: usize) -> PathBuf {
     bench.path(name)
 }
 
-/// Runs a stream with these arms on models of noise; what it printed, its folder, its summary.
-fn experiment(bench: &Bench, stream: &str, arms: &[&str], figure: &str) -> String {
+/// The arguments of a stream with these arms on models of noise.
+fn line(bench: &Bench, stream: &str, arms: &[&str], more: &str) -> Vec<std::ffi::OsString> {
     let (target, draft) = (model(bench, "target", 32), model(bench, "draft", 16));
-    let out = bench.path("results");
     let mut args = with(
         &format!(
             "osd --quick --requests 4 --max-new 4 --draft-len 2 --temperature 0 --dtype f32 --update-steps 1 \
-             --stream {stream} --arm {}",
+             --stream {stream} --arm {} {more}",
             arms.join(",")
         ),
         &[],
@@ -80,16 +79,28 @@ fn experiment(bench: &Bench, stream: &str, arms: &[&str], figure: &str) -> Strin
     for (flag, path) in [
         ("--target", &target),
         ("--draft", &draft),
-        ("--output", &out),
+        ("--output", &bench.path("results")),
     ] {
         args.extend([flag.into(), path.clone().into()]);
     }
-    let ran = bench.works(&args);
-    let table: Vec<&str> = ran.out.lines().collect();
+    args
+}
+
+/// Runs them; what was printed, the folder, its summary.
+fn experiment(bench: &Bench, stream: &str, arms: &[&str], figure: &str) -> String {
+    let out = bench.path("results");
+    let ran = bench.works(&line(bench, stream, arms, ""));
     let head = "criterion (acceptance by overlap) | measured | holds";
-    assert_eq!(table[0], head, "{ran:?}");
-    let whole = |line: &&str| line.split(" | ").count() == 3;
-    assert!(table[1..].iter().all(whole), "{ran:?}");
+    assert_eq!(ran.out.lines().next(), Some(head), "{ran:?}");
+    let (table, after): (Vec<&str>, Vec<&str>) = ran
+        .out
+        .lines()
+        .partition(|line| line.split(" | ").count() == 3);
+    // Before and after in a line, where a draft that learns stands beside one that does not.
+    let learns = arms.iter().any(|a| a.starts_with("online"));
+    let gains = format!("{stream}: acceptance ");
+    assert_eq!(after.len(), usize::from(learns), "{ran:?}");
+    assert!(after.iter().all(|line| line.starts_with(&gains)), "{ran:?}");
     for arm in arms {
         columns(&out, stream, arm);
     }
@@ -138,6 +149,13 @@ fn a_tiny_experiment_leaves_its_tables_and_figures() {
         "figure3.svg",
     );
     assert!(out.lines().any(|line| line == SAME), "{out}");
+    // What is there is not done again, and nothing of other settings is taken for it.
+    let arms = ["plain", "static", "static-10"];
+    let again = bench.works(&line(&bench, "math", &arms, "--resume"));
+    assert_eq!(again.out, out);
+    assert!(!again.err.contains("static"), "{again:?}");
+    let other = line(&bench, "math", &arms, "--resume --lr 0.5");
+    bench.fails(&other, &["math.plain.seed0.json", "other settings"]);
 }
 
 #[test]
@@ -150,6 +168,14 @@ fn a_draft_that_learns_changes_no_answer() {
         "figure9.svg",
     );
     assert!(out.lines().any(|line| line == SAME), "{out}");
+    // Nor one that cannot learn by such a rate: all of it is taken back.
+    let args = line(&bench, "interleaved", &["online-1"], "--lr 1e30");
+    let ran = bench.works(&args);
+    assert!(ran.out.lines().any(|line| line == SAME), "{ran:?}");
+    let path = bench.path("results/interleaved.online-1.seed0.json");
+    let run: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!(run["updates"], 0, "{ran:?}");
+    assert_ne!(run["updates_rolled_back"], 0, "{ran:?}");
 }
 
 #[test]
@@ -169,6 +195,7 @@ fn what_cannot_be_measured_is_said_in_a_line() {
     let out = bench.path("results");
     bench.file("empty/none.md", b"");
     bench.file("short/one.txt", b"a single line\n");
+    bench.file("nothing/zero.txt", b"");
     let fails = |words: &str, path: &[&Path], said: &[&str]| {
         let mut args = with(&format!("osd {words}"), path);
         args.extend(["--output".into(), out.clone().into()]);
@@ -182,5 +209,10 @@ fn what_cannot_be_measured_is_said_in_a_line() {
     fails("--temperature -1", &[], &["temperature"]);
     fails("--data", &[&bench.path("empty")], &["no .txt"]);
     fails("--data", &[&bench.path("short")], &["one.txt", "two lines"]);
+    fails(
+        "--data",
+        &[&bench.path("nothing")],
+        &["zero.txt", "two lines"],
+    );
     assert!(!out.exists());
 }

@@ -1,6 +1,6 @@
 """Builds the corpus of the built-in language models: four domains, a tokenizer, token streams, prompts, held-out text.
 
-usage: make_data.py OUT --rust-docs DIR --crates DIR... --python-lib DIR --python-docs DIR [--assets DIR]
+usage: make_data.py OUT --rust-docs DIR --crates DIR... --python-lib DIR --python-docs DIR [--assets DIR] [--code DIR]
 
 Sources (README.md says where each is found, and its licence):
   rust    --rust-docs: `share/doc/rust/html` of a toolchain (the component rust-docs): the books, and the source of core,
@@ -12,7 +12,8 @@ Sources (README.md says where each is found, and its licence):
 
 Writes OUT/{domain}.{train,heldout}.npy (uint16 tokens, each text between <s> and </s>), OUT/tokenizer.json and
 OUT/corpus.json (texts, bytes, tokens and a sha256 of every part). With --assets it also writes there prompts.json,
-heldout/{domain}.txt and sources.json (the files that these quote). The same sources give the same bytes. A text is held
+heldout/{domain}.txt and sources.json (the files that these quote). With --code it writes the first CODE_BYTES of the
+training texts of rust and python as jsonl to DIR, for `cascadia train`. The same sources give the same bytes. A text is held
 out when the hash of its name says so (rust and python: a whole file; sql and math: the text itself); equal texts are
 kept once, and never in both parts. Needs numpy and tokenizers.
 """
@@ -40,6 +41,7 @@ HELD_OUT_IN = 32                # one text in so many is held out
 TOKENIZER_BYTES = 5_000_000     # of each domain, to learn the tokenizer
 HELDOUT_FILE_BYTES = 36_000
 PROMPTS = 8
+CODE_BYTES = 4_000_000          # of rust and of python
 BOOKS = "book reference nomicon rust-by-example error_codes edition-guide embedded-book cargo rustc clippy".split()
 EXCERPTS = ("library/", "book/", "reference/", "nomicon/", "Lib/", "Doc/")    # what prompts.json and heldout/ may quote
 LIBRARIES = "core alloc std proc_macro".split()
@@ -209,6 +211,18 @@ def prompt(domain, text):
     return "\n".join(lines) + "\n"
 
 
+def write_code(out, domains):
+    """Training texts of rust and python, one JSON object a line."""
+    out.mkdir(parents=True, exist_ok=True)
+    for domain in ("rust", "python"):
+        size, lines = 0, []
+        for _, text in domains[domain][0]:
+            if size + len(text) <= CODE_BYTES:
+                size += len(text)
+                lines.append(json.dumps({"text": text}))
+        (out / f"{domain}.jsonl").write_text("\n".join(lines) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=pathlib.Path)
@@ -217,6 +231,7 @@ def main():
     parser.add_argument("--python-lib", type=pathlib.Path, required=True)
     parser.add_argument("--python-docs", type=pathlib.Path, required=True)
     parser.add_argument("--assets", type=pathlib.Path)
+    parser.add_argument("--code", type=pathlib.Path)
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     domains = {
@@ -235,6 +250,8 @@ def main():
                     break
                 yield text
 
+    if a.code:
+        write_code(a.code, domains)
     tokenizer = learn_tokenizer(sample())
     tokenizer.save(str(a.out / "tokenizer.json"), pretty=False)
     corpus = {}

@@ -60,7 +60,7 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Kind {
+pub enum Kind {
     #[value(name = "forward_kl")]
     ForwardKl,
     #[value(name = "reverse_kl")]
@@ -78,19 +78,25 @@ pub enum Source {
     Mixed,
 }
 
+impl Kind {
+    /// The loss of this name; `beta` is that of a JSD.
+    pub fn with(self, beta: f32) -> Loss {
+        match self {
+            Self::ForwardKl => Loss::ForwardKl,
+            Self::ReverseKl => Loss::ReverseKl,
+            Self::Jsd => Loss::Jsd { beta },
+            Self::Tv => Loss::Tv,
+            Self::CrossEntropy => Loss::CrossEntropy,
+        }
+    }
+}
+
 impl Args {
     fn settings(&self) -> Settings {
-        let loss = match self.loss {
-            Kind::ForwardKl => Loss::ForwardKl,
-            Kind::ReverseKl => Loss::ReverseKl,
-            Kind::Jsd => Loss::Jsd { beta: self.beta },
-            Kind::Tv => Loss::Tv,
-            Kind::CrossEntropy => Loss::CrossEntropy,
-        };
         Settings {
             temperature: self.temperature,
             low_rank: self.lora_rank.filter(|&rank| rank > 0),
-            ..self.training.settings(loss)
+            ..self.training.settings(self.loss.with(self.beta))
         }
     }
 }

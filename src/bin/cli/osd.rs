@@ -3,14 +3,14 @@
 use super::common::Common;
 use super::language::{files, options};
 use super::osd_report::Report;
-use super::{Outcome, osd_figures, output};
+use super::{Outcome, osd_figures, osd_report, output};
 use cascadia::device::Device;
 use cascadia::engine::distill::Settings as Training;
 use cascadia::engine::language::{DraftLen, KMAX, Language, Sampling, embedded};
 use cascadia::engine::online::{OnlineSettings, Positions};
 use cascadia::engine::osd::scores::window;
 use cascadia::engine::osd::{
-    Domain, Draws, Experiment, Item, Kind, Measure, Run, Settings, Stream, criteria,
+    Domain, Draws, Experiment, Item, Kind, Measure, Settings, Stream, criteria,
 };
 use cascadia::io::text::Tokenizer;
 use cascadia::io::utf8;
@@ -74,15 +74,27 @@ pub struct Args {
         allow_negative_numbers = true
     )]
     lr: f32,
+    /// Of the arms that are distilled beforehand; that of --lr where it is not given
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    offline_lr: Option<f32>,
+    /// What every arm that learns makes small
+    #[arg(long, value_name = "LOSS", default_value = "forward_kl")]
+    loss: super::distill::Kind,
     /// Which of the target's distributions the online arms learn from: those of corrected tokens, or of accepted ones too
     #[arg(long, default_value = "errors")]
     positions: Taught,
+    /// Distributions of earlier buffers that updates learn from again, beside as many new ones; 0: none
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    remember: usize,
     /// Steps of an update
     #[arg(long, value_name = "N", default_value_t = 4)]
     update_steps: usize,
     /// Little of everything, for a software adapter
     #[arg(long)]
     quick: bool,
+    /// Go on in a folder that has some of the runs: what it has by the same settings is not done again
+    #[arg(long)]
+    resume: bool,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -155,18 +167,23 @@ impl Args {
             ..Sampling::greedy()
         };
         sampling.check()?;
+        let loss = self.loss.with(0.5);
         let training = Training {
-            lr: self.lr,
+            loss,
+            lr: self.offline_lr.unwrap_or(self.lr),
             clip: Some(1.0),
             ..Training::default()
         };
         training.check()?;
         let online = OnlineSettings {
+            loss,
             lr: self.lr,
             positions: match self.positions {
                 Taught::Errors => Positions::Errors,
                 Taught::All => Positions::All,
             },
+            remember: self.remember,
+            max_rows: self.remember.max(OnlineSettings::default().max_rows),
             steps: self.update_steps,
             ..OnlineSettings::default()
         };
@@ -321,40 +338,55 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     if let Some(made) = &fresh {
         experiment.draft = made.draft.clone();
     }
-    let mut runs: Vec<Run> = Vec::new();
-    let report = Report::new(&args.output, &names, &device);
+    let mut report = Report::new(
+        &args.output,
+        &names,
+        &device,
+        args.fresh.then_some(args.warm_up),
+        &experiment,
+    );
     for seed in 0..size.seeds as u64 {
         for (name, stream) in &streams {
+            let mut left = arms.clone();
+            if args.resume {
+                left = report.take_up((name, *stream), &arms, seed, size.requests)?;
+            }
             let items = items(*stream, &domains, &tokenizer, size.requests, most, seed)?;
             let bar = output::bar(
-                (size.requests * arms.len().max(1)) as u64,
+                (size.requests * left.len()) as u64,
                 "{msg} {bar:32} {pos}/{len} requests {eta} left",
             );
             let mut progress = |arm: Kind| {
                 bar.set_message(format!("{name}, {}, seed {seed}", arm.name()));
                 bar.inc(1);
             };
-            let made = experiment.run((name, *stream), &items, &arms, seed, &mut progress)?;
+            experiment.run(
+                (name, *stream),
+                &items,
+                &left,
+                seed,
+                &mut progress,
+                &mut |run| {
+                    bar.suspend(|| output::note(osd_report::line(&run)));
+                    report.add(run, window(size.requests))
+                },
+            )?;
             bar.finish_and_clear();
-            for run in &made {
-                report.csv(run, window(size.requests))?;
-                output::note(super::osd_report::line(run));
-            }
-            runs.extend(made);
         }
     }
+    let runs = report.runs();
+    let proposals = match args.draft_len {
+        DraftLen::Fixed(k) => Some(k),
+        _ => None,
+    };
     let measure = Measure::of(runs.iter().flat_map(|r| &r.rows));
-    let criteria = criteria(&runs, measure, names.len());
-    let figures = osd_figures::draw(&args.output, &runs, measure, &names)?;
-    report.summary(
-        args.fresh,
-        &experiment.settings,
-        &runs,
-        measure,
-        &criteria,
-        &figures,
-    )?;
-    output::print(super::osd_report::table(&criteria, measure))?;
+    let criteria = criteria(runs, measure, names.len(), proposals);
+    let figures = osd_figures::draw(&args.output, runs, measure, &names)?;
+    report.summary(measure, &criteria, &figures)?;
+    output::print(osd_report::table(&criteria, measure))?;
+    for line in osd_report::gains(runs, measure) {
+        output::print(line)?;
+    }
     output::note(format_args!(
         "{} runs; {} and summary.json are in {}",
         runs.len(),

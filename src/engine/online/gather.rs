@@ -58,12 +58,7 @@ impl Learner {
     }
 
     /// The distributions in `slots` of the device, on the host; `None` of one that is none.
-    fn read(
-        &mut self,
-        session: &Session,
-        slots: &[u32],
-        top: f32,
-    ) -> Result<Vec<Option<Row>>> {
+    fn read(&mut self, session: &Session, slots: &[u32], top: f32) -> Result<Vec<Option<Row>>> {
         let (Some(&low), Some(&high)) = (slots.iter().min(), slots.iter().max()) else {
             return Ok(Vec::new());
         };

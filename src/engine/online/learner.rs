@@ -1,6 +1,7 @@
 //! What learns: the buffer, the trainer, the update that is under way, and the draft that it changes.
 
 use super::lesson::{Lesson, lessons};
+use super::rehearsal::Rehearsal;
 use super::replay::Replay;
 use super::settings::CANARY;
 use super::update::{Update, Verdict};
@@ -9,6 +10,7 @@ use super::{Figures, OnlineSettings};
 use crate::engine::distill::{Settings, Trainer};
 use crate::engine::language::{Language, Renewal, Session};
 use crate::error::{Error, Result};
+use crate::graph::Weight;
 use crate::io::{Checkpoint, LanguageFiles, Lock};
 use crate::tensor::DType;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -38,6 +40,10 @@ pub(super) struct Learner {
     pub(super) drawn: u64,
     /// What the update will learn from that they are written for.
     taught: Vec<Lesson>,
+    /// What was learned before, to be learned once more.
+    pub(super) past: Rehearsal,
+    /// Requests and texts that were shared out.
+    seen: usize,
     /// What updates are judged by.
     pub(super) held: VecDeque<Lesson>,
     pub(super) begun: Instant,
@@ -95,6 +101,8 @@ impl Learner {
             prompts: VecDeque::new(),
             drawn: 0,
             taught: Vec::new(),
+            past: Rehearsal::default(),
+            seen: 0,
             held: VecDeque::new(),
             begun: Instant::now(),
             renewal: None,
@@ -167,7 +175,8 @@ impl Learner {
 
     /// Rows of the trainer's table that are not in use.
     pub(super) fn free_rows(&self) -> impl Iterator<Item = u32> + use<> {
-        let lessons = self.held.iter().chain(&self.taught);
+        let lessons = (self.held.iter()).chain(&self.taught);
+        let lessons = lessons.chain(&self.past.lessons);
         let rows = lessons.flat_map(|l| l.rows.iter().filter_map(|(_, row)| row.slot()));
         let used: HashSet<u32> = rows.collect();
         (0..self.table_rows() as u32).filter(move |row| !used.contains(row))
@@ -179,7 +188,7 @@ impl Learner {
 
     /// Shares `given` among what is learned and what is held out.
     fn add(&mut self, given: Vec<Lesson>) {
-        let (taught, held) = lessons(given, self.settings.context);
+        let (taught, held) = lessons(given, self.settings.context, &mut self.seen);
         self.taught.extend(taught);
         self.held.extend(held);
     }
@@ -197,6 +206,7 @@ impl Learner {
             self.held.pop_front();
         }
         if !taught.is_empty() {
+            let taught = (self.past).mix(taught, self.settings.remembered(self.vocab));
             let held = self.held.make_contiguous();
             let s = &self.settings;
             let update = Update::new(&taught, held, s.sequences, s.steps, s.tolerance, self.vocab);
@@ -312,13 +322,18 @@ impl Learner {
 fn resumed(like: &Language, folder: &Path) -> Result<(Language, u64)> {
     let files = Arc::new(LanguageFiles::open(folder)?);
     let draft = Language::open(like.device(), files, like.options())?;
-    if draft.parameters()? != like.parameters()? || draft.config().vocab() != like.config().vocab()
-    {
+    let shapes = |model: &Language| -> Vec<(String, Vec<usize>)> {
+        let weights = model.llama().map(|l| l.weights()).unwrap_or_default();
+        let one = |w: &&Weight| (w.name.clone(), w.shape.clone());
+        weights.iter().map(one).collect()
+    };
+    let count = |model: &Language| Ok::<_, Error>((model.parameters()?, model.config().vocab()));
+    if shapes(&draft) != shapes(like) || count(&draft)? != count(like)? {
         return Err(Error::file(
             folder,
             format!(
-                "holds a draft of {} parameters and {} tokens, the one given has {} and {}; name another folder to \
-                 save to",
+                "holds a draft of another shape ({} parameters, vocabulary {}) than the one given ({} and {}); name \
+                 another folder to save to",
                 draft.parameters()?,
                 draft.config().vocab(),
                 like.parameters()?,

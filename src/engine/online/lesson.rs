@@ -3,7 +3,8 @@
 use super::row::Row;
 use crate::engine::distill::Batch;
 
-/// Of so many rows one is held out of training, for the canary.
+/// Of so many requests one is held out of training, for the canary: as a whole, since what a draft learns of a text helps
+/// it with the rest of that text, whatever it does to others.
 const HELD: usize = 5;
 /// The least tokens of a sequence.
 const SHORTEST: usize = 32;
@@ -23,32 +24,27 @@ impl Lesson {
     }
 }
 
-/// Sequences to learn from and those held out. They are cut where they are longer than `context`: a row sees at most so
-/// many tokens.
-pub fn lessons(given: Vec<Lesson>, context: usize) -> (Vec<Lesson>, Vec<Lesson>) {
-    let (mut taught, mut held, mut count) = (Vec::new(), Vec::new(), 0);
+/// Sequences to learn from and those held out, of which `seen` counts all by now. They are cut where they are longer than
+/// `context`: a row sees at most so many tokens.
+pub fn lessons(given: Vec<Lesson>, context: usize, seen: &mut usize) -> (Vec<Lesson>, Vec<Lesson>) {
+    let (mut taught, mut held) = (Vec::new(), Vec::new());
     for lesson in given {
+        *seen += 1;
+        let to = match *seen % HELD {
+            0 => &mut held,
+            _ => &mut taught,
+        };
         let mut left = lesson.rows;
         while let Some((last, _)) = left.last() {
             let end = last + 1;
             let begin = end.saturating_sub(context);
             let at = left.partition_point(|r| r.0 < begin);
             let tokens = lesson.tokens[begin..end].to_vec();
-            let both = [&tokens, &tokens].map(|tokens| Lesson {
-                tokens: tokens.clone(),
-                rows: Vec::new(),
+            let own = left.split_off(at).into_iter();
+            to.push(Lesson {
+                tokens,
+                rows: own.map(|(at, row)| (at - begin, row)).collect(),
             });
-            let [mut learn, mut hold] = both;
-            for (position, row) in left.split_off(at) {
-                count += 1;
-                let to = match count % HELD {
-                    0 => &mut hold,
-                    _ => &mut learn,
-                };
-                to.rows.push((position - begin, row));
-            }
-            taught.extend(Some(learn).filter(|l| !l.rows.is_empty()));
-            held.extend(Some(hold).filter(|l| !l.rows.is_empty()));
         }
     }
     (taught, held)
@@ -101,8 +97,13 @@ mod tests {
             tokens: (0..91).collect(),
             rows: positions.map(|(i, at)| (at, Row::Whole(hot(i)))).collect(),
         };
-        let (taught, held) = lessons(vec![given], 16);
-        let all: Vec<(u32, u32)> = (taught.iter().chain(&held))
+        // Every fifth is held out.
+        let mut seen = 4;
+        let (none, held) = lessons(vec![given.clone()], 16, &mut seen);
+        let (taught, others) = lessons(vec![given], 16, &mut seen);
+        assert_eq!((seen, none.len(), others.len()), (6, 0, 0));
+        assert_eq!(held, taught);
+        let all: Vec<(u32, u32)> = (taught.iter())
             .flat_map(|l| {
                 assert!(l.tokens.len() <= 16);
                 l.rows.iter().map(|(at, row)| {
@@ -116,7 +117,6 @@ mod tests {
         let mut sorted = all.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, [(3, 0), (8, 1), (40, 2), (41, 3), (42, 0), (90, 1)]);
-        assert_eq!(held.iter().map(|l| l.rows.len()).sum::<usize>(), 1);
         for batch in batches(&taught, 2, 4) {
             assert!(batch.check(100, false).is_err(), "a vocabulary of 4 it is");
             assert_eq!(batch.probs.len(), batch.rows.len() * 4);

@@ -12,6 +12,7 @@ mod lesson;
 mod measured;
 mod memory;
 mod parked;
+mod rehearsal;
 mod replay;
 mod row;
 mod serve;

@@ -18,6 +18,7 @@ impl Learner {
         self.renewal = None;
         // The trainer's table goes with it.
         self.held.retain(|lesson| !lesson.kept());
+        self.past.lessons.retain(|lesson| !lesson.kept());
         self.trainer.park()?;
         if let Some(writer) = &mut self.writer {
             writer.park();

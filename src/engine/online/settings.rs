@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Held-out rows that an update is judged by: the last so many, and all of the last buffer.
-pub(super) const CANARY: usize = 64;
+pub(super) const CANARY: usize = 128;
 
 /// Of which tokens the target's distributions are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +47,9 @@ pub struct OnlineSettings {
     /// Keep of each distribution only the likeliest tokens that have this probability together, on the host, at 4 bytes
     /// each (6 beyond 65,536 tokens); what this drops is told in [`super::Dropped`]. `max_bytes` bounds those, then.
     pub keep_top: Option<f32>,
+    /// Distributions of earlier buffers that are learned from again, in each update as many of them as new ones; as many as
+    /// `max_rows` at most.
+    pub remember: usize,
     pub loss: Loss,
     pub lr: f32,
     /// Steps of an update, each over the whole buffer.
@@ -81,6 +84,7 @@ impl Default for OnlineSettings {
             positions: Positions::default(),
             source: Source::default(),
             keep_top: None,
+            remember: 1024,
             loss: Loss::ForwardKl,
             lr: 1e-3,
             steps: 4,
@@ -88,7 +92,7 @@ impl Default for OnlineSettings {
             context: 256,
             slice_ms: 10.0,
             share: 0.04,
-            tolerance: 0.005,
+            tolerance: 0.0,
             rebuild: false,
             save: None,
         }
@@ -134,7 +138,7 @@ impl OnlineSettings {
     pub(super) fn rows(&self, vocab: usize) -> usize {
         let row = 4 * vocab.max(1) as u64;
         let all = usize::try_from(self.max_bytes / row).unwrap_or(usize::MAX);
-        let fit = all.saturating_sub(2 * CANARY) / 9 * 4;
+        let fit = all.saturating_sub(2 * CANARY) / 13 * 4;
         self.max_rows.min(fit).max(1)
     }
 
@@ -146,9 +150,14 @@ impl OnlineSettings {
         }
     }
 
-    /// Rows that an update has room for beside them: as many, and those held out of earlier ones.
+    /// Rows of earlier buffers that are learned from again.
+    pub(super) fn remembered(&self, vocab: usize) -> usize {
+        self.remember.min(self.rows(vocab))
+    }
+
+    /// Rows that an update has room for beside them: as many, those held out of earlier ones, and those remembered.
     pub(super) fn update_rows(&self, vocab: usize) -> usize {
         let rows = self.rows(vocab);
-        rows + rows / 4 + 2 * CANARY
+        rows + rows / 4 + 2 * CANARY + self.remembered(vocab)
     }
 }

@@ -220,6 +220,8 @@ impl Learning {
     ) -> Result<Self> {
         let settings = OnlineSettings {
             share: 0.0,
+            slice_ms: f64::MAX,
+            sequences: 8,
             ..settings
         };
         Online::new(target, draft, settings, room).map(Self)

@@ -110,12 +110,17 @@ impl Experiment {
         (longest + self.settings.max_new).next_multiple_of(64)
     }
 
-    /// Every one of `arms` on `items`, in the order of [`Kind::ALL`]. Plain decoding comes first whatever is asked for:
-    /// its answers are what drafts are distilled on, and what other arms' are compared with. `progress` is called after
-    /// every request.
+    /// Whether `arms` need the answers of plain decoding: as such, to distil drafts on, or to compare theirs with.
+    pub fn needs_plain(&self, arms: &[Kind]) -> bool {
+        let taught = |k: &Kind| matches!(k, Kind::Plain | Kind::Tenth | Kind::Offline);
+        !arms.is_empty() && (self.settings.temperature == 0.0 || arms.iter().any(taught))
+    }
+
+    /// Every one of `arms` on `items`, in the order of [`Kind::ALL`]; plain decoding first wherever its answers are
+    /// needed. `progress` is called after every request, `done` with every arm's run as soon as it is there.
     ///
     /// # Errors
-    /// What serving and training return.
+    /// What serving, training and `done` return.
     pub fn run(
         &self,
         (name, stream): (&str, Stream),
@@ -123,7 +128,8 @@ impl Experiment {
         arms: &[Kind],
         seed: u64,
         progress: &mut dyn FnMut(Kind),
-    ) -> Result<Vec<Run>> {
+        done: &mut dyn FnMut(Run) -> Result<()>,
+    ) -> Result<()> {
         let positions = self.positions(items);
         let room = Room::of(positions);
         let seeds = |i: usize| seed.wrapping_mul(1_000_003).wrapping_add(i as u64);
@@ -141,15 +147,15 @@ impl Experiment {
             differing,
             updates,
         };
-        let (rows, answers) = serve(
-            &mut Fixed::new(&self.target, None, room)?,
-            items,
-            &requests(DraftLen::Off),
-            &mut || progress(Kind::Plain),
-        )?;
-        let mut out = Vec::new();
-        if arms.contains(&Kind::Plain) {
-            out.push(run(Kind::Plain, rows, None, Updates::default()));
+        let mut answers = Vec::new();
+        if self.needs_plain(arms) {
+            let mut plain = Fixed::new(&self.target, None, room)?;
+            let requests = requests(DraftLen::Off);
+            let (rows, own) = serve(&mut plain, items, &requests, &mut || progress(Kind::Plain))?;
+            answers = own;
+            if arms.contains(&Kind::Plain) {
+                done(run(Kind::Plain, rows, None, Updates::default()))?;
+            }
         }
         let greedy = self.settings.temperature == 0.0;
         let drafted = requests(self.settings.draft_len);
@@ -187,9 +193,9 @@ impl Experiment {
             let (rows, own) = serve(&mut *arm, items, &drafted, &mut || progress(kind))?;
             let differing = own.iter().zip(&answers).filter(|(a, b)| a != b).count();
             let differing = greedy.then_some(differing);
-            out.push(run(kind, rows, differing, arm.updates()));
+            done(run(kind, rows, differing, arm.updates()))?;
         }
-        Ok(out)
+        Ok(())
     }
 
     fn schooling(&self, seed: u64) -> Schooling {

@@ -36,6 +36,20 @@ pub fn improvement(before: f64, after: f64, k: usize) -> f64 {
     expected_tokens(after, k) / expected_tokens(before, k)
 }
 
+/// Operations of the target over those of a draft `ratio` times smaller that learns, for the same text (Eq. 6 of appendix
+/// A.4): rounds of `k` proposals that bring `a` tokens each; a token learned costs as much as three proposed.
+pub fn operations(k: usize, a: f64, ratio: f64) -> f64 {
+    (k + 1) as f64 * ratio / (k as f64 + 3.0 * a)
+}
+
+/// Bytes of weights read for `tokens` tokens of a request (appendix A.5): the target's `target` once a round of `a` tokens,
+/// the draft's `draft` once a token; and once more where it learns, a token of every `interval`th request. Without a draft,
+/// `a` is 1 and `draft` 0.
+pub fn bytes_read(tokens: f64, a: f64, [target, draft]: [f64; 2], interval: Option<f64>) -> f64 {
+    let learning = interval.map_or(0.0, |i| draft * tokens / i);
+    tokens / a * target + tokens * draft + learning
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,5 +108,47 @@ mod tests {
             speedup(0.8, 5, 0.1, 1.4) / speedup(0.3, 5, 0.1, 1.4),
             1e-12,
         );
+    }
+
+    /// Acceptance before and after distillation (Table 1), and the gain that the paper predicts from it.
+    #[test]
+    fn the_papers_gains_are_those_of_its_acceptance() {
+        for (before, after, gain) in [
+            (0.28, 0.76, 2.42),
+            (0.58, 0.75, 1.436),
+            (0.38, 0.65, 1.64),
+            (0.57, 0.67, 1.227),
+            (0.13, 0.78, 3.06),
+            (0.29, 0.62, 1.76),
+            (0.28, 0.81, 2.72),
+            (0.39, 0.63, 1.55),
+        ] {
+            near(improvement(before, after, 5), gain, 0.006);
+        }
+    }
+
+    /// The theoretical rows of Table 7. That of the larger pair is for k = 5 and c = 0.10, not for what its caption says.
+    #[test]
+    fn the_papers_speedups_are_those_of_its_model() {
+        let alphas = [0.5, 0.6, 0.7, 0.8, 0.9];
+        for (k, c, table) in [
+            (8, 0.13, [0.98, 1.21, 1.57, 2.12, 3.00]),
+            (5, 0.10, [1.31, 1.59, 1.96, 2.46, 3.12]),
+        ] {
+            for (alpha, expected) in alphas.into_iter().zip(table) {
+                near(speedup(alpha, k, c, 1.0), expected, 0.006);
+            }
+        }
+    }
+
+    /// Appendices A.4 and A.5, Table 5.
+    #[test]
+    fn the_papers_operations_and_bytes_are_counted() {
+        near(operations(5, 3.0, 7.0 / 0.16), 18.75, 1e-9);
+        near(operations(5, 4.3, 3.0 / 0.08), 12.6, 0.05);
+        let (l, pair) = (128.0, [14.0, 0.32]);
+        near(bytes_read(l, 1.0, [14.0, 0.0], None), 1792.0, 1e-9);
+        near(bytes_read(l, 1.4, pair, None), 1320.0, 1.0);
+        near(bytes_read(l, 3.4, pair, Some(8.0)), 573.0, 0.5);
     }
 }
