@@ -10,7 +10,6 @@ use super::{Figures, OnlineSettings};
 use crate::engine::distill::{Settings, Trainer};
 use crate::engine::language::{Language, Renewal, Session};
 use crate::error::{Error, Result};
-use crate::graph::Weight;
 use crate::io::{Checkpoint, LanguageFiles, Lock};
 use crate::tensor::DType;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -322,13 +321,8 @@ impl Learner {
 fn resumed(like: &Language, folder: &Path) -> Result<(Language, u64)> {
     let files = Arc::new(LanguageFiles::open(folder)?);
     let draft = Language::open(like.device(), files, like.options())?;
-    let shapes = |model: &Language| -> Vec<(String, Vec<usize>)> {
-        let weights = model.llama().map(|l| l.weights()).unwrap_or_default();
-        let one = |w: &&Weight| (w.name.clone(), w.shape.clone());
-        weights.iter().map(one).collect()
-    };
-    let count = |model: &Language| Ok::<_, Error>((model.parameters()?, model.config().vocab()));
-    if shapes(&draft) != shapes(like) || count(&draft)? != count(like)? {
+    let vocab = |model: &Language| model.config().vocab();
+    if draft.sources()? != like.sources()? || vocab(&draft) != vocab(like) {
         return Err(Error::file(
             folder,
             format!(
