@@ -171,10 +171,11 @@ fn drafts_are_saved_apart_resumed_and_locked() {
         "{message}"
     );
     let before = first.figures();
+    // The fifth request of a draft is held out as a whole: it teaches nothing.
     let version = |f: &ArmFigures| f.online.as_ref().map_or(0, |o| o.version);
     assert_eq!(
         [version(of(&before, "sql")), version(of(&before, BASE))],
-        [5, 1]
+        [4, 1]
     );
     drop(first);
     for name in ["sql", BASE] {
@@ -191,7 +192,7 @@ fn drafts_are_saved_apart_resumed_and_locked() {
     }
     let resumed = serve(&mut second, prompt, Some("sql")).2;
     assert!(resumed > begins, "{begins} {resumed}");
-    assert_eq!(version(of(&second.figures(), "sql")), 6);
+    assert_eq!(version(of(&second.figures(), "sql")), 5);
     drop(second);
 
     // One that stays as it is serves what was learned, and begins nothing.
