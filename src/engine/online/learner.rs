@@ -205,10 +205,14 @@ impl Learner {
             self.held.pop_front();
         }
         if !taught.is_empty() {
+            let rows = taught.iter().map(|l| l.rows.len()).sum();
             let taught = (self.past).mix(taught, self.settings.remembered(self.vocab));
             let held = self.held.make_contiguous();
             let s = &self.settings;
-            let update = Update::new(&taught, held, s.sequences, s.steps, s.tolerance, self.vocab);
+            let mut update =
+                Update::new(&taught, held, s.sequences, s.steps, s.tolerance, self.vocab);
+            // Those learned once more are no new ones.
+            update.rows = rows;
             self.update = Some(update);
         }
     }

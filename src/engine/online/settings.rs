@@ -114,6 +114,11 @@ impl OnlineSettings {
                 return Err(Error::Usage(format!("{what} is 0; expected at least 1")));
             }
         }
+        if self.loss == Loss::CrossEntropy {
+            return Err(Error::Usage(
+                "a draft that learns while it serves learns from distributions: cross entropy has labels".into(),
+            ));
+        }
         if !(0.0..=1.0).contains(&self.share) {
             return Err(Error::Usage(format!(
                 "the share of time is {}; expected 0 to 1",
