@@ -35,7 +35,7 @@ pub struct Graph {
 #[derive(Default)]
 struct Inner {
     nodes: Vec<Node>,
-    weights: HashMap<String, Id>,
+    weights: HashMap<(String, bool), Id>,
     states: HashMap<String, Id>,
     scope: Vec<String>,
     segments: Vec<Range<Id>>,
@@ -138,14 +138,16 @@ impl Graph {
     /// A constant of the model; the same value for the same name.
     #[track_caller]
     pub fn weight(&self, weight: &Weight) -> Value<'_> {
-        let known = self.inner.borrow().weights.get(&weight.name).copied();
+        // One that a model takes both exactly and not is two constants.
+        let key = (weight.name.clone(), weight.exact);
+        let known = self.inner.borrow().weights.get(&key).copied();
         if let Some(id) = known {
             return Value { graph: self, id };
         }
         let at = Location::caller();
         let value = self.push(Kind::Weight(weight.clone()), weight.shape.clone(), at);
         let mut inner = self.inner.borrow_mut();
-        inner.weights.insert(weight.name.clone(), value.id);
+        inner.weights.insert(key, value.id);
         value
     }
 

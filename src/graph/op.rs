@@ -151,7 +151,7 @@ pub struct Lower<'a> {
     pub dtype: DType,
     /// The plan's: of maps, caches and weights.
     pub elem: DType,
-    /// How matrices of weights are stored where a kernel reads more than one format.
+    /// The plan's of matrices of weights; [`Lower::format`] is an input's.
     pub weights: Format,
     pub inputs: Vec<Operand>,
     /// The result's buffer, in row-major order of `shape`.
@@ -198,6 +198,14 @@ impl Lower<'_> {
         match self.inputs[i].clone() {
             operand @ Operand::Buffer { .. } => self.memory.contiguous(&operand),
             Operand::Weight { .. } => Ok(self.strided(i)?.0),
+        }
+    }
+
+    /// How input `i`, a matrix of weights, is stored where a kernel reads more than one format.
+    pub fn format(&self, i: usize) -> Format {
+        match (&self.inputs[i], self.weights) {
+            (Operand::Weight { weight, .. }, Format::F16) if weight.exact => Format::F32,
+            (_, weights) => weights,
         }
     }
 

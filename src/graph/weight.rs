@@ -24,6 +24,8 @@ pub struct Weight {
     pub name: String,
     pub shape: Vec<usize>,
     pub sources: Vec<Source>,
+    /// Stored as f32 where others are halves.
+    pub exact: bool,
     build: Arc<Build>,
     /// From its values those of its sources, where that can be.
     unbuild: Option<Arc<Unbuild>>,
@@ -52,8 +54,19 @@ impl Weight {
             name: name.into(),
             shape: shape.to_vec(),
             sources,
+            exact: false,
             build: Arc::new(build),
             unbuild: None,
+        }
+    }
+
+    /// The same, stored as f32 where a plan stores matrices as halves: for what a model depends on beyond their
+    /// precision. Blocks of integers are what was asked for, and stay.
+    #[must_use]
+    pub fn exact(self) -> Self {
+        Self {
+            exact: true,
+            ..self
         }
     }
 

@@ -39,7 +39,7 @@ impl Op for Embedding {
                 y: lower.output,
             };
             let table = gather::Table {
-                format: lower.weights,
+                format: lower.format(0),
                 width,
                 vocabulary,
                 first: piece.rows.start,

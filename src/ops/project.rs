@@ -26,7 +26,7 @@ pub(super) struct Piece {
     pub rows: Range<usize>,
 }
 
-/// Input `i`, a weight [N, K], packed as the plan stores weights; in several pieces where the adapter does not bind so
+/// Input `i`, a weight [N, K], packed as [`Lower::format`] says; in several pieces where the adapter does not bind so
 /// much at once.
 ///
 /// # Errors
@@ -41,7 +41,7 @@ pub(super) fn pieces(lower: &mut Lower<'_>, i: usize) -> Result<Vec<Piece>> {
             "a projection takes a depth that is a multiple of 4, not {k}"
         )));
     }
-    let format = lower.weights;
+    let format = lower.format(i);
     let packing = pack::Packing::of(format);
     let most = lower
         .caps
@@ -156,7 +156,7 @@ impl Project {
                 m,
                 n: piece.rows.len(),
                 k,
-                format: lower.weights,
+                format: lower.format(1),
                 norm: norm.map(|n| n.1),
                 bias: self.bias,
                 epilogue,

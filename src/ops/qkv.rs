@@ -92,7 +92,7 @@ impl Op for QkvOp {
                 n: piece.rows.len(),
                 k: lower.shape_of(1, 1),
                 first: piece.rows.start,
-                format: lower.weights,
+                format: lower.format(1),
                 norm: Some(self.eps),
                 bias: self.bias,
                 rotary: self.rotary,

@@ -18,6 +18,7 @@ mod trainer;
 pub use crate::kernels::loss::distill::Loss;
 pub use batch::{Batch, Prompts, Recorded};
 pub use fresh::{fresh, mixed};
+pub use parts::Score;
 pub use settings::{Optimizer, Schedule, Settings};
 pub use standing::Standing;
 pub use texts::{Author, Texts};

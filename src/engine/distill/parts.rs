@@ -6,6 +6,7 @@ use super::plan::Then;
 use super::trainer::{Step, Trainer};
 use crate::device::{Executable, Parts};
 use crate::error::Result;
+use crate::kernels::optim::NORM;
 use crate::shader::Dispatch;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -89,6 +90,15 @@ impl Timed {
 pub(super) struct Running {
     what: Arc<Timed>,
     part: [usize; 2],
+}
+
+/// A draft as it is trained by now.
+#[derive(Clone, Copy, Debug)]
+pub struct Score {
+    /// What [`Trainer::overlap`] returns.
+    pub overlap: f64,
+    /// The norm of all weights that are trained.
+    pub norm: f64,
 }
 
 /// What the parts of a trainer's runs take.
@@ -192,14 +202,17 @@ impl Trainer {
         Ok(())
     }
 
-    /// What [`Trainer::overlap`] returns, of the run that [`Trainer::begin_overlap`] began.
+    /// What the run says that [`Trainer::begin_overlap`] began.
     ///
     /// # Errors
     /// As [`Trainer::overlap`].
-    pub fn scored(&mut self) -> Result<f64> {
+    pub fn scored(&mut self) -> Result<Score> {
         let out = self.outcome()?;
-        // The kernel's is minus the share that is accepted.
-        Ok(-sum(&out))
+        Ok(Score {
+            // The kernel's is minus the share that is accepted.
+            overlap: -sum(&out),
+            norm: out.get(1).map_or(f64::NAN, |all| f64::from(all[NORM])),
+        })
     }
 
     /// As [`Trainer::part`], in parts of its own.

@@ -39,7 +39,7 @@ pub(super) enum Then {
     Finish(usize),
     /// Leaves them to be read.
     Keep,
-    /// Computes none: Σ min(p, q) alone.
+    /// Computes none: Σ min(p, q), and the norm of what is trained.
     Score,
 }
 
@@ -114,9 +114,13 @@ impl Trainer {
                 false => marks,
             },
         };
+        // The last layer's first: so each layer's activations are free once its gradients are there.
+        let weights: Vec<&Weight> = self.trained.iter().rev().collect();
+        let values: Vec<Value> = weights.iter().map(|w| trained(&g, w)).collect();
         if then == Then::Score {
             let [score, _] = logits.distill(&taught, Loss::Tv, s.temperature, 1.0);
             g.output("score", score);
+            g.output("norm", g.norm_of(&values));
             return g.finish();
         }
         // Gradients of the mean over rows are small: in halves all of them are computed times `scale`.
@@ -125,9 +129,6 @@ impl Trainer {
             false => 1.0,
         };
         let [loss, dlogits] = logits.distill(&taught, s.loss, s.temperature, scale);
-        // The last layer's first: so each layer's activations are free once its gradients are there.
-        let weights: Vec<&Weight> = self.trained.iter().rev().collect();
-        let values: Vec<Value> = weights.iter().map(|w| trained(&g, w)).collect();
         let grads = g.grad_from(&[(logits, dlogits)], &values);
         let gather = |share: f32| -> Vec<Value> {
             (weights.iter().zip(&grads))

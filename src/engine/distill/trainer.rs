@@ -252,7 +252,7 @@ impl Trainer {
     /// As [`Trainer::step`].
     pub fn overlap(&mut self, batch: &Batch) -> Result<f64> {
         self.begin_overlap(batch)?;
-        self.scored()
+        Ok(self.scored()?.overlap)
     }
 
     /// The loss of `batch`, and the gradient of each weight that is trained by it, without a change: of all weights in

@@ -5,6 +5,10 @@ use super::lesson::{Lesson, batches};
 use crate::engine::distill::{Batch, Trainer};
 use crate::error::Result;
 
+/// The norm of all weights may grow to so many times what it was: a draft that is thrown far off may score what it did,
+/// or by chance a little more, and has no gradients to come back by.
+const GROWTH: f64 = 10.0;
+
 /// What became of an update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict {
@@ -38,6 +42,8 @@ pub struct Update {
     /// Σ over held-out rows of Σ min(p, q), before and after.
     before: f64,
     after: f64,
+    /// Of the weights, before.
+    norm: f64,
     /// Rows that it learns from.
     pub rows: usize,
     /// Steps that changed nothing, as their gradients were no numbers or exploded.
@@ -66,6 +72,7 @@ impl Update {
             begun: false,
             before: 0.0,
             after: 0.0,
+            norm: 0.0,
             rejected: 0,
             sound: true,
         }
@@ -118,7 +125,9 @@ impl Update {
                 Stage::Before(0)
             }
             Stage::Before(i) => {
-                self.before += trainer.scored()? * self.held[i].rows.len() as f64;
+                let score = trainer.scored()?;
+                self.before += score.overlap * self.held[i].rows.len() as f64;
+                self.norm = score.norm;
                 match i + 1 < held {
                     true => Stage::Before(i + 1),
                     false => Stage::Train { step: 0, part: 0 },
@@ -141,12 +150,15 @@ impl Update {
                 }
             }
             Stage::After(i) => {
-                self.after += trainer.scored()? * self.held[i].rows.len() as f64;
+                let score = trainer.scored()?;
+                self.after += score.overlap * self.held[i].rows.len() as f64;
+                // Not the other way round: a NaN is not sound.
+                self.sound &= score.norm <= GROWTH * self.norm;
                 let [before, after] = self.overlaps();
                 if i + 1 < held {
                     Stage::After(i + 1)
                 } else if self.sound && after >= before - self.tolerance {
-                    // Not the other way round: a NaN is no gain.
+                    // Nor here: a NaN is no gain.
                     trainer.standing(false);
                     return Ok(Some(Verdict::Stands));
                 } else {

@@ -56,6 +56,7 @@ fn stacked(name: &str, parts: &[String], [n, k]: [usize; 2], by_row: bool) -> We
 impl Block {
     pub fn new(c: &T5Config, name: &str, direction: Direction) -> Self {
         let (d, width) = (c.hidden, c.heads * c.head_dim);
+        let decoder = direction == Direction::Back;
         let attention = |layer: usize, part: &str, cross: bool| {
             let at = |w: &str| format!("{name}.layer.{layer}.{part}.{w}.weight");
             let kv = [at("k"), at("v")];
@@ -64,13 +65,15 @@ impl Block {
                 norm: Weight::plain(format!("{name}.layer.{layer}.layer_norm.weight"), &[d]),
                 q: match cross {
                     true => Weight::plain(at("q"), &[width, d]),
-                    false => stacked(&at("qkv"), &all, [width, d], false),
+                    false => match decoder {
+                        false => stacked(&at("qkv"), &all, [width, d], false).exact(),
+                        true => stacked(&at("qkv"), &all, [width, d], false),
+                    },
                 },
                 kv: stacked(&at("kv"), &kv, [width, d], false),
                 output: Weight::plain(at("o"), &[d, width]),
             }
         };
-        let decoder = direction == Direction::Back;
         let last = if decoder { 2 } else { 1 };
         let at = |w: &str| format!("{name}.layer.{last}.DenseReluDense.{w}.weight");
         let wide = c.intermediate;

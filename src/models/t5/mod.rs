@@ -36,17 +36,17 @@ impl T5 {
     /// The model that `config` describes; `own_head` where the checkpoint has an output projection of its own.
     pub fn new(config: &T5Config, own_head: bool) -> Self {
         let (vocab, d) = (config.vocab, config.hidden);
-        let embedding = Weight::plain("shared.weight", &[vocab, d]);
+        let shared = Weight::plain("shared.weight", &[vocab, d]);
         let head = match own_head {
             true => Weight::plain("lm_head.weight", &[vocab, d]),
-            false => embedding.clone(),
+            false => shared.clone(),
         };
         let scale = match config.scale_output {
             true => (d as f32).powf(-0.5),
             false => 1.0,
         };
         Self {
-            embedding,
+            embedding: shared.exact(),
             encoder: Stack::new(config, Direction::Both),
             decoder: Stack::new(config, Direction::Back),
             head,

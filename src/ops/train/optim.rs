@@ -198,6 +198,15 @@ impl Graph {
         let most = most.unwrap_or(0.0);
         self.apply(Clip { most, scale }, &inputs)
     }
+
+    /// The norm of all of `values`, where `kernels::optim` says that of gradients stands in a state like `control`.
+    #[track_caller]
+    pub fn norm_of<'g>(&'g self, values: &[Value<'g>]) -> Value<'g> {
+        let mut inputs = vec![self.state("norm", &[CONTROL], DType::F32)];
+        inputs.extend(values);
+        let (most, scale) = (0.0, 1.0);
+        self.apply(Clip { most, scale }, &inputs)
+    }
 }
 
 impl<'g> Value<'g> {
