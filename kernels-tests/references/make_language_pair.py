@@ -11,7 +11,8 @@ stored f16 weights, widened, run in float64 (transformers computes rotary angles
         greedy48: the greedy continuation, going on past </s>
         margin: the smallest lead of a chosen token's logit over the second one's, over the 48 choices
     heldout: bytes and tokens of each file, and perplexity by the rule of assets/language/measure.py: the tokens without
-        <s>, cut into windows of 1,023 (the last one shorter) behind one <s> each, every one predicted once
+        <s>, cut into windows of 1,023 (the last one shorter) behind one <s> each, every one predicted once;
+        begin: the same of the first 255 tokens alone
 
 tokenization: texts with their ids (no <s> added), for the tokenizer alone.
 """
@@ -26,7 +27,7 @@ from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
 ASSETS = pathlib.Path(__file__).resolve().parents[2] / "assets" / "language"
-WINDOW, NEW = 1023, 48
+WINDOW, BEGIN, NEW = 1023, 255, 48
 TEXTS = ["", " ", "fn main() {\n    println!(\"{}\", 1234567);\n}\n", "\tx  =  y\r\n\r\n\n  z ", "naïve café — 東京 🦀", "it's <s> and </s>",
          "SELECT COUNT(*) FROM t WHERE a >= 10;", "<<12*3.5=42>>42\n#### 42", "a\u00a0b\u2003c\x00\x7f", "ßÄ﷽ e\u0301"]
 
@@ -60,7 +61,8 @@ def main():
         out["prompts"][domain] = {"tokens": ids, **{n: prompt_figures(m, ids) for n, m in models.items()}}
         text = (ASSETS / "heldout" / f"{domain}.txt").read_bytes().decode()
         ids = tokenizer.encode(text, add_special_tokens=False).ids
-        out["heldout"][domain] = {"bytes": len(text.encode()), "tokens": len(ids), "perplexity": {n: perplexity(m, ids) for n, m in models.items()}}
+        out["heldout"][domain] = {"bytes": len(text.encode()), "tokens": len(ids), "perplexity": {n: perplexity(m, ids) for n, m in models.items()},
+                                  "begin": {n: perplexity(m, ids[:BEGIN]) for n, m in models.items()}}
         print(domain, out["heldout"][domain], {n: out["prompts"][domain][n]["margin"] for n in models}, flush=True)
     (pathlib.Path(sys.argv[1]) / "language_pair.json").write_text(json.dumps(out) + "\n")
 

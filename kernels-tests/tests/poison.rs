@@ -192,7 +192,7 @@ fn logits_that_are_no_numbers_end_a_request_and_no_draft() {
     let request = request(DraftLen::Fixed(3));
     let served = online.serve(&pair.tokens[2..9], &request, &mut |_| ());
     let served = served.unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(served.stats.accepted, 0, "{:?}", served.stats);
+    assert!(served.stats.draft_faults > 0, "{:?}", served.stats);
     assert_eq!(served.tokens, alone.says(&pair.tokens[2..9]));
     online.idle().unwrap_or_else(|e| panic!("{e}"));
     assert!(finite(&online));

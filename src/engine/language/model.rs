@@ -290,8 +290,14 @@ impl Language {
         }
     }
 
-    /// Has tensors that `learned` knows read from there from now on, for plans that are loaded later.
+    /// Has tensors that `learned` knows read from there from now on, for plans that are loaded later. What
+    /// [`Language::replace`] put in their place before counts no longer.
     pub fn follow(&self, learned: Arc<Learned>) {
+        let mut replaced = self
+            .replaced
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        replaced.clear();
         *self.learned.write().unwrap_or_else(PoisonError::into_inner) = Some(learned);
     }
 
@@ -326,6 +332,11 @@ impl Language {
     /// # Errors
     /// What reading the file returns.
     pub fn values(&self, source: &Source) -> Result<Vec<f32>> {
+        let replaced = self.replaced.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(values) = replaced.get(&source.name) {
+            return Ok(values.to_vec());
+        }
+        drop(replaced);
         let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(learned) = learned.as_ref()
             && let Some(values) = learned(source)?
@@ -333,11 +344,6 @@ impl Language {
             return Ok(values);
         }
         drop(learned);
-        let replaced = self.replaced.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(values) = replaced.get(&source.name) {
-            return Ok(values.to_vec());
-        }
-        drop(replaced);
         match &self.files {
             None => noise_weights(source),
             Some(files) => {
