@@ -30,6 +30,7 @@ fn targets() -> [(&'static str, DType, Caps); 3] {
         max_buffer_bytes: 1 << 31,
         offset_alignment: 16,
         parallel: 4,
+        software: true,
         ..Caps::default()
     };
     let matrix_units = Caps {
@@ -43,6 +44,7 @@ fn targets() -> [(&'static str, DType, Caps); 3] {
         max_workgroup_bytes: 48 << 10,
         max_binding_bytes: 1 << 31,
         parallel: 128,
+        software: false,
         ..lavapipe.clone()
     };
     [

@@ -12,7 +12,8 @@
 alias elem = f32;      // of the cache: f32 | f16; f16 with skinny.coop
 const WG = 256u;
 const ROWS = 2u;       // rows that are read: at least m; even with skinny.coop
-const NB = 1u;         // blocks of 16 features of a workgroup; 1 with skinny.scalar
+const NB = 1u;         // blocks of 16 features of a workgroup; 1 with skinny.scalar, WG / 8 with skinny.lanes
+const LANES = 8u;      // skinny.lanes: invocations of a subgroup
 const DEPTH = 1u;      // skinny.coop: blocks of the depth on their way at a time
 const BITS = 32u;      // of a weight: 32 | 16 | 8 (q8_0) | 4 (q4_0); what the library reads
 const D = 64u;         // features of a head, even

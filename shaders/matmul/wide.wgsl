@@ -10,6 +10,7 @@
 // variant ---------------------------------------------------------------
 alias elem = f32;      // f16 with wide.coop, else f32
 const WG = 256u;
+const LANES = 8u;      // wide.lanes: invocations of a subgroup
 const BITS = 32u;      // of a weight: 32 | 16 | 8 (q8_0) | 4 (q4_0); what the library reads
 const BIAS = false;
 // -----------------------------------------------------------------------

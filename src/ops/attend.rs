@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::graph::{Lower, Op, Value, Weight};
 use crate::kernels::attention::cached::Cached;
-use crate::kernels::attention::{combine, decode, flash};
+use crate::kernels::attention::{combine, decode, flash, lanes};
 use crate::ops::project::FEW;
 use crate::tensor::DType;
 
@@ -130,6 +130,18 @@ impl Op for AttendOp {
             Some(_) => lower.constant_f32(&[3])?,
             None => q,
         };
+        if let Some(lanes) = caps.lanes() {
+            let binds = lanes::Binds {
+                q,
+                cache,
+                start,
+                bias,
+                o: lower.output,
+            };
+            let d = lanes::dispatch(&a, elem, binds, lanes, caps);
+            lower.memory.push(d);
+            return Ok(true);
+        }
         if m > FEW {
             let binds = flash::Binds {
                 q,

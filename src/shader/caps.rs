@@ -33,6 +33,8 @@ pub struct Caps {
     pub offset_alignment: u32,
     /// Workgroups that keep the adapter busy: a guess by kind of device, as WebGPU does not say.
     pub parallel: u32,
+    /// Whether the device is a processor, on which a subgroup's invocations are the lanes of its vectors.
+    pub software: bool,
 }
 
 impl Caps {
@@ -40,6 +42,14 @@ impl Caps {
     pub fn matrix_units(&self, elem: DType) -> bool {
         let square = (self.coop).is_some_and(|m| (m.m, m.n, m.k) == (16, 16, 16));
         square && elem == DType::F16 && self.subgroup_max == 32
+    }
+
+    /// Invocations of a subgroup where they are the lanes of a processor that hand values on to one another: kernels that
+    /// count on it take the place of those for workgroups.
+    pub fn lanes(&self) -> Option<u32> {
+        let fixed = self.subgroups && self.subgroup_min == self.subgroup_max;
+        let known = matches!(self.subgroup_max, 4 | 8 | 16);
+        (self.software && fixed && known).then_some(self.subgroup_max)
     }
 }
 
@@ -61,6 +71,7 @@ impl Default for Caps {
             max_groups: 65_535,
             offset_alignment: 256,
             parallel: 16,
+            software: false,
         }
     }
 }

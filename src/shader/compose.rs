@@ -68,17 +68,22 @@ pub fn compose(kernel: &KernelSpec, variant: &Variant, target: Target) -> Result
         out.push("enable f16;", "generated", 1);
     }
     let mut libs: Vec<(&'static str, &'static str)> = Vec::new();
-    for line in kernel.source.lines() {
-        let Some(name) = line.strip_prefix("//!use ") else {
-            continue;
-        };
-        let choice = variant.choice(name.trim());
-        match (LIBS.iter()).find(|l| l.name == name.trim() && l.choice == choice) {
-            Some(lib) => libs.push((lib.path, lib.source)),
-            None => {
-                return fail(format!(
-                    "`//!use {name}` has no implementation called {choice:?}"
-                ));
+    // What a library uses comes after what the kernel uses, each once.
+    let mut sources = vec![kernel.source];
+    while let Some(source) = sources.pop() {
+        for name in source.lines().filter_map(|l| l.strip_prefix("//!use ")) {
+            let choice = variant.choice(name.trim());
+            match (LIBS.iter()).find(|l| l.name == name.trim() && l.choice == choice) {
+                Some(lib) if libs.iter().any(|known| known.0 == lib.path) => {}
+                Some(lib) => {
+                    libs.push((lib.path, lib.source));
+                    sources.push(lib.source);
+                }
+                None => {
+                    return fail(format!(
+                        "`//!use {name}` has no implementation called {choice:?}"
+                    ));
+                }
             }
         }
     }

@@ -17,6 +17,7 @@ pub mod decode;
 pub mod decode_coop;
 pub mod flash;
 pub mod flash_coop;
+pub mod lanes;
 pub mod qkv;
 pub mod rotary;
 pub mod turn;

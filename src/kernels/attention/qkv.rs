@@ -3,7 +3,9 @@
 //! `matmul/skinny`, whose sums and bounds are its own.
 
 use crate::kernel;
-use crate::kernels::matmul::linear::{on_matrix_units, packed, row_of, variant, with_matrix_units};
+use crate::kernels::matmul::linear::{
+    on_matrix_units, packed, row_of, variant, with_lanes, with_matrix_units,
+};
 use crate::kernels::matmul::{pack, skinny};
 use crate::shader::{Arg, Array, Caps, Case, Category, Cost, Dispatch, Real, fold_grid, noise};
 use crate::tensor::DType;
@@ -182,6 +184,8 @@ fn cases() -> Vec<Case> {
         cases.push(case(&Qkv { format, ..shape }, DType::F32, &few));
         let format = [Format::Q4_0, Format::F16, Format::Q8_0, Format::F16][i];
         cases.push(case(&Qkv { format, ..shape }, DType::F16, &few));
+        let caps = with_lanes(&few, [8, 4][i % 2]);
+        cases.push(case(&Qkv { format, ..shape }, DType::F32, &caps));
         let caps = Caps {
             parallel: [16, 1, 2, 0][i],
             ..coop.clone()

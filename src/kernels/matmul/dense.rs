@@ -6,7 +6,9 @@
 //! tiles with the depth split among the invocations hide.
 
 use crate::kernel;
-use crate::shader::{Array, Caps, Case, Category, Cost, Dispatch, Real, Variant, fold_grid};
+use crate::shader::{
+    Arg, Array, Caps, Case, Category, Cost, Dispatch, Real, Variant, fold_grid, noise,
+};
 use crate::tensor::DType;
 
 kernel! {
@@ -66,6 +68,35 @@ impl Product {
         }
     }
 
+    /// What any kernel of it does at least.
+    pub(super) fn cost(&self) -> Cost {
+        let written = self.m * self.n;
+        let again = if self.accumulate { written } else { 0 };
+        Cost {
+            read_bytes: 4 * (self.m * self.k + self.k * self.n + again) as u64,
+            write_bytes: 4 * written as u64,
+            macs: (self.m * self.n * self.k) as u64,
+        }
+    }
+
+    /// A case of a kernel that takes the bindings in the order a, b, y.
+    pub(super) fn case(&self, dispatch: Dispatch) -> Case {
+        let y = self.m * self.n;
+        Case {
+            name: format!("{}x{}x{}", self.m, self.n, self.k),
+            dispatch,
+            arrays: vec![
+                Array::F32(noise(1, self.m * self.k)),
+                Array::F32(noise(2, self.k * self.n)),
+                if self.accumulate {
+                    Array::ChangedF32(noise(3, y))
+                } else {
+                    Array::OutAs(DType::F32, y)
+                },
+            ],
+        }
+    }
+
     /// The same, added to what y holds.
     pub fn accumulated(self) -> Self {
         Self {
@@ -86,8 +117,6 @@ pub fn dispatch(p: Product, binds: Binds, caps: &Caps) -> Dispatch {
     let enough = 2 * caps.parallel as usize;
     let large = [64, 32].into_iter().find(|&tile| tiles(tile) >= enough);
     let tile = large.unwrap_or(16);
-    let written = p.m * p.n;
-    let again = if p.accumulate { written } else { 0 };
     Dispatch {
         kernel: &SPEC,
         variant: Variant::new(DType::F32)
@@ -99,22 +128,13 @@ pub fn dispatch(p: Product, binds: Binds, caps: &Caps) -> Dispatch {
         args: binds.args(),
         grid: fold_grid(tiles(tile) as u64, caps),
         category: Category::Matmul,
-        cost: Cost {
-            read_bytes: 4 * (p.m * p.k + p.k * p.n + again) as u64,
-            write_bytes: 4 * written as u64,
-            macs: (p.m * p.n * p.k) as u64,
-        },
+        cost: p.cost(),
     }
 }
 
-fn cases() -> Vec<Case> {
-    use crate::shader::{Arg, noise};
-    let binds = Binds {
-        a: Arg(0),
-        b: Arg(1),
-        y: Arg(2),
-    };
-    let mut cases = Vec::new();
+/// Sizes of cases, and what an adapter keeps busy with and takes at once.
+pub(super) fn examples() -> Vec<(Product, Caps)> {
+    let mut all = Vec::new();
     for (rows, weight, parallel, max_groups) in [
         (1, [1, 1], 16, 65_535),
         (7, [20, 12], 16, 65_535),
@@ -128,29 +148,21 @@ fn cases() -> Vec<Case> {
             Product::backward_w(rows, weight),
             Product::backward_w(rows, weight).accumulated(),
         ];
-        for p in kinds {
-            let caps = Caps {
-                max_groups,
-                parallel,
-                ..Caps::default()
-            };
-            let y = p.m * p.n;
-            cases.push(Case {
-                name: format!("{}x{}x{}", p.m, p.n, p.k),
-                dispatch: dispatch(p, binds, &caps),
-                arrays: vec![
-                    Array::F32(noise(1, p.m * p.k)),
-                    Array::F32(noise(2, p.k * p.n)),
-                    if p.accumulate {
-                        Array::ChangedF32(noise(3, y))
-                    } else {
-                        Array::OutAs(DType::F32, y)
-                    },
-                ],
-            });
-        }
+        let caps = Caps {
+            max_groups,
+            parallel,
+            ..Caps::default()
+        };
+        all.extend(kinds.map(|p| (p, caps.clone())));
     }
-    cases
+    all
+}
+
+fn cases() -> Vec<Case> {
+    let [a, b, y] = [0, 1, 2].map(Arg);
+    (examples().iter())
+        .map(|(p, caps)| p.case(dispatch(*p, Binds { a, b, y }, caps)))
+        .collect()
 }
 
 pub(super) fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {

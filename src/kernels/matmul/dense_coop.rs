@@ -7,7 +7,7 @@
 
 use super::dense::{Product, reference};
 use crate::kernel;
-use crate::shader::{Array, Caps, Case, Category, Cost, Dispatch, Variant, fold_grid};
+use crate::shader::{Caps, Case, Category, Dispatch, Variant, fold_grid};
 use crate::tensor::DType;
 
 kernel! {
@@ -89,8 +89,6 @@ pub fn dispatch(p: Product, tile: Tile, binds: Binds, caps: &Caps) -> Dispatch {
         n: p.n as u32,
         k: p.k as u32,
     };
-    let written = p.m * p.n;
-    let again = if p.accumulate { written } else { 0 };
     Dispatch {
         kernel: &SPEC,
         variant: Variant::new(DType::F16)
@@ -106,17 +104,13 @@ pub fn dispatch(p: Product, tile: Tile, binds: Binds, caps: &Caps) -> Dispatch {
         args: binds.args(),
         grid: fold_grid(tile.groups(&p) as u64, caps),
         category: Category::Matmul,
-        cost: Cost {
-            read_bytes: 4 * (p.m * p.k + p.k * p.n + again) as u64,
-            write_bytes: 4 * written as u64,
-            macs: (p.m * p.n * p.k) as u64,
-        },
+        cost: p.cost(),
     }
 }
 
 fn cases() -> Vec<Case> {
     use crate::kernels::matmul::linear::with_matrix_units;
-    use crate::shader::{Arg, noise};
+    use crate::shader::Arg;
     let binds = Binds {
         a: Arg(0),
         b: Arg(1),
@@ -143,20 +137,7 @@ fn cases() -> Vec<Case> {
             max_groups,
             ..Caps::default()
         });
-        let y = p.m * p.n;
-        cases.push(Case {
-            name: format!("{}x{}x{}", p.m, p.n, p.k),
-            dispatch: dispatch(p, tile, binds, &caps),
-            arrays: vec![
-                Array::F32(noise(1, p.m * p.k)),
-                Array::F32(noise(2, p.k * p.n)),
-                if p.accumulate {
-                    Array::ChangedF32(noise(3, y))
-                } else {
-                    Array::OutAs(DType::F32, y)
-                },
-            ],
-        });
+        cases.push(p.case(dispatch(p, tile, binds, &caps)));
     }
     cases
 }

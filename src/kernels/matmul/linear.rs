@@ -255,6 +255,17 @@ pub(super) fn case(
     }
 }
 
+/// Caps of a processor with subgroups of `lanes`, for cases.
+pub(in crate::kernels) fn with_lanes(caps: &Caps, lanes: u32) -> Caps {
+    Caps {
+        subgroups: true,
+        subgroup_min: lanes,
+        subgroup_max: lanes,
+        software: true,
+        ..caps.clone()
+    }
+}
+
 /// Caps with matrix units, for cases.
 pub(in crate::kernels) fn with_matrix_units(caps: &Caps) -> Caps {
     use crate::shader::CoopMatrix;

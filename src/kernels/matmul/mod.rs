@@ -3,6 +3,7 @@
 pub mod batched;
 pub mod dense;
 pub mod dense_coop;
+pub mod dense_lanes;
 pub mod gemm;
 pub mod gemm_coop;
 pub mod gemm_few;

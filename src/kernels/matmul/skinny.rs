@@ -75,6 +75,21 @@ impl Share {
     }
 }
 
+/// Rows that a kernel without matrix units reads for m.
+fn rows_read(m: usize) -> usize {
+    [1, 2, 4, 8].into_iter().find(|&r| m <= r).unwrap_or(ROWS)
+}
+
+/// Invocations of a workgroup on the lanes of a processor, whose threads take one workgroup at a time.
+pub(super) const LANES_WG: usize = 16;
+
+/// The constants by which a kernel takes the library `lane_product`.
+pub(super) fn on_lanes(v: Variant, lanes: u32) -> Variant {
+    v.choose("lane_product", "broadcast")
+        .set("WG", LANES_WG)
+        .set("LANES", lanes)
+}
+
 /// The constants by which a kernel takes the library `skinny`.
 pub(in crate::kernels) fn variant(
     v: Variant,
@@ -96,8 +111,14 @@ pub(in crate::kernels) fn variant(
             .set("NB", share.blocks)
             .set("DEPTH", share.depth);
         (v, shape[0].div_ceil(16 * share.blocks) as u64)
+    } else if let Some(lanes) = caps.lanes() {
+        let v = on_lanes(v, lanes)
+            .choose("skinny", "lanes")
+            .set("ROWS", rows_read(m))
+            .set("NB", LANES_WG / 8);
+        (v, shape[0].div_ceil(2 * LANES_WG) as u64)
     } else {
-        let rows = [1, 2, 4, 8].into_iter().find(|&r| m <= r).unwrap_or(ROWS);
+        let rows = rows_read(m);
         let wg = 1 << caps.max_invocations.clamp(32, 256).ilog2();
         let v = v
             .choose("skinny", "scalar")
@@ -221,6 +242,8 @@ fn cases() -> Vec<Case> {
         for format in [all[i % 4], all[(i + 1) % 4]] {
             let l = Linear { format, ..shape };
             cases.push(linear::case(&l, |l, at| dispatch(l, at, &few)));
+            let caps = linear::with_lanes(&few, [4, 8][i % 2]);
+            cases.push(linear::case(&l, |l, at| dispatch(l, at, &caps)));
             // Every share, as large weights would have it.
             if format != Format::F32 {
                 let caps = Caps {

@@ -5,7 +5,7 @@
 //! products: that memory is predicted to bound it. Measured on an H200: 174 to 212 TFLOP/s from 512 × 4096 × 4096 on.
 
 use super::linear::{self, Epilogue, Linear, Operands, on_matrix_units, reference};
-use super::skinny::{binds, params};
+use super::skinny::{LANES_WG, binds, on_lanes, params};
 use crate::kernel;
 use crate::shader::{Caps, Case, Category, Dispatch, fold_grid};
 use crate::tensor::quant::Format;
@@ -31,6 +31,9 @@ pub fn dispatch(l: &Linear, at: Operands, caps: &Caps) -> Dispatch {
             128
         };
         (v.choose("wide", "coop").set("WG", wg), 128, wg as usize / 2)
+    } else if let Some(lanes) = caps.lanes() {
+        let v = on_lanes(v, lanes).choose("wide", "lanes");
+        (v, 16, 2 * LANES_WG)
     } else {
         let wg: u32 = 1 << caps.max_invocations.clamp(64, 256).ilog2();
         (
@@ -122,6 +125,8 @@ fn cases() -> Vec<Case> {
         for format in [all[i % 4], all[(i + 1) % 4]] {
             let l = Linear { format, ..shape };
             cases.push(linear::case(&l, |l, at| dispatch(l, at, &few)));
+            let caps = linear::with_lanes(&few, [4, 8][i % 2]);
+            cases.push(linear::case(&l, |l, at| dispatch(l, at, &caps)));
             if format != Format::F32 {
                 cases.push(linear::case(&l, |l, at| dispatch(l, at, &coop)));
             }

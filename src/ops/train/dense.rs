@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::graph::{Backward, Lower, Op, Value};
-use crate::kernels::matmul::{dense, dense_coop};
+use crate::kernels::matmul::{dense, dense_coop, dense_lanes};
 use crate::tensor::{DType, Format};
 
 /// y [m, n] = A [m, k] · B [k, n].
@@ -87,12 +87,16 @@ impl Op for Product {
             Format::F16 => dense_coop::choose(&product, lower.caps),
             _ => None,
         };
-        let dispatch = match tile {
-            Some(tile) => {
+        let dispatch = match (tile, lower.caps.lanes()) {
+            (Some(tile), _) => {
                 let binds = dense_coop::Binds { a, b, y };
                 dense_coop::dispatch(product, tile, binds, lower.caps)
             }
-            None => dense::dispatch(product, dense::Binds { a, b, y }, lower.caps),
+            (None, Some(lanes)) => {
+                let binds = dense_lanes::Binds { a, b, y };
+                dense_lanes::dispatch(product, binds, lanes, lower.caps)
+            }
+            (None, None) => dense::dispatch(product, dense::Binds { a, b, y }, lower.caps),
         };
         lower.memory.push(dispatch);
         Ok(true)
