@@ -1,6 +1,7 @@
 //! Llama, Qwen2 and T5 against transformers in float64: logits, greedy continuations, whatever the draft.
 //! `CASCADIA_MODEL=qwen2` keeps to the models whose name contains it.
 
+use cascadia::device::{Device, Options as With, Without};
 use cascadia::engine::language::{
     Draft, DraftLen, Language, Request, Room, Sampling, Scorer, Session,
 };
@@ -19,9 +20,19 @@ fn chosen(seed: u32) -> impl Iterator<Item = (String, Reference)> {
 }
 
 /// Runs `check` of every model × adapter × element type.
-fn each(seeds: &[u32], check: impl Fn(&str, &Reference, u32, &cascadia::device::Device, &Options)) {
+fn each(seeds: &[u32], check: impl Fn(&str, &Reference, u32, &Device, &Options)) {
     for adapter in harness::adapters() {
-        let device = harness::open(&adapter, false);
+        // Kernels for workgroups on the one, for the lanes of a processor on the other.
+        let with = With {
+            adapter: Some(adapter.clone()),
+            without: Without {
+                lanes: adapter.contains("SwiftShader"),
+                ..Without::default()
+            },
+            guard_bytes: 1024,
+            ..With::default()
+        };
+        let device = Device::open(&with).unwrap_or_else(|e| panic!("{adapter}: {e}"));
         for dtype in [DType::F32, DType::F16] {
             if dtype == DType::F16 && !device.caps().f16 {
                 continue;

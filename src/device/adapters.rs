@@ -213,6 +213,6 @@ pub(super) fn caps(
             wgpu::DeviceType::Cpu => 4,
             _ => 16,
         },
-        software: info.device_type == wgpu::DeviceType::Cpu,
+        software: info.device_type == wgpu::DeviceType::Cpu && !options.without.lanes,
     }
 }

@@ -47,6 +47,8 @@ pub struct Without {
     pub coop: bool,
     pub immediates: bool,
     pub timestamps: bool,
+    /// That it is a processor, whose lanes hand values on: kernels for workgroups run there, too.
+    pub lanes: bool,
 }
 
 /// Limits no higher than these, where given.
