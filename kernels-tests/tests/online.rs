@@ -31,6 +31,7 @@ fn settings(interval: usize) -> OnlineSettings {
         interval,
         max_rows: 64,
         lr: 3e-3,
+        steps: 4,
         share: 1.0,
         slice_ms: 1e4,
         // Every step is to be served, whatever it does.

@@ -23,6 +23,8 @@ pub struct Support {
     pub kernel: &'static str,
     /// How many dispatches of the plans run it.
     pub dispatches: usize,
+    /// Why there are none.
+    pub unused: Option<&'static str>,
     /// The functions that it takes in a faster variant on some adapters.
     pub functions: Vec<Function>,
 }
@@ -74,7 +76,18 @@ fn one(kernel: &'static str, source: &str, plans: &[Plan], caps: &Caps) -> Suppo
         .map(|s| &s.dispatch)
         .filter(|d| d.kernel.stem() == kernel)
         .collect();
+    // A kernel that is a faster variant as a whole.
+    let whole = match kernel.rsplit(['/', '_']).next() {
+        Some("lanes") => Some(Needs::Lanes),
+        _ if source.contains("coop_mat") => Some(Needs::Matrices),
+        _ => None,
+    };
+    let unused = of.is_empty().then(|| {
+        let missing = whole.and_then(|n| n.missing(caps));
+        missing.unwrap_or("not in these plans")
+    });
     let functions = (source.lines())
+        .filter(|_| !of.is_empty())
         .filter_map(|line| line.strip_prefix("//!use "))
         .filter_map(|name| {
             let fast = LIBS
@@ -82,16 +95,8 @@ fn one(kernel: &'static str, source: &str, plans: &[Plan], caps: &Caps) -> Suppo
                 .find(|l| l.name == name.trim() && needs(l).is_some())?;
             let taken: BTreeSet<_> = of.iter().map(|d| d.variant.choice(fast.name)).collect();
             let missed = (!taken.contains(fast.choice)).then(|| {
-                let why = match needs(fast) {
-                    _ if of.is_empty() => "the plans do not run this kernel",
-                    Some(Needs::Subgroups) if !caps.subgroups => "no subgroups",
-                    Some(Needs::Matrices) if !caps.f16 => "no f16",
-                    Some(Needs::Matrices) if caps.coop.is_none() => {
-                        "no cooperative matrices of 16×16×16 from f16 to f32"
-                    }
-                    _ => "not taken by the planner",
-                };
-                (fast.choice, why.to_string())
+                let why = needs(fast).and_then(|n| n.missing(caps));
+                (fast.choice, why.unwrap_or("not taken by the planner").into())
             });
             Some(Function {
                 name: fast.name,
@@ -103,23 +108,41 @@ fn one(kernel: &'static str, source: &str, plans: &[Plan], caps: &Caps) -> Suppo
     Support {
         kernel,
         dispatches: of.len(),
+        unused,
         functions,
     }
 }
 
 /// What a variant asks of an adapter.
+#[derive(Clone, Copy)]
 enum Needs {
     Subgroups,
     Matrices,
+    Lanes,
+}
+
+impl Needs {
+    /// What of it is not there.
+    fn missing(self, caps: &Caps) -> Option<&'static str> {
+        match self {
+            Self::Subgroups if !caps.subgroups => Some("no subgroups"),
+            Self::Matrices if !caps.f16 => Some("no f16"),
+            Self::Matrices if caps.coop.is_none() => {
+                Some("no cooperative matrices of 16×16×16 from f16 to f32")
+            }
+            Self::Lanes if !caps.software => Some("no processor"),
+            Self::Lanes if caps.lanes().is_none() => Some("no subgroups of one size"),
+            _ => None,
+        }
+    }
 }
 
 fn needs(lib: &Lib) -> Option<Needs> {
-    if lib.source.contains("coop_mat") {
-        Some(Needs::Matrices)
-    } else if lib.source.contains("subgroup") {
-        Some(Needs::Subgroups)
-    } else {
-        None
+    match lib.choice {
+        choice if choice.starts_with("coop") => Some(Needs::Matrices),
+        "lanes" | "broadcast" => None,
+        _ if lib.source.contains("subgroup") => Some(Needs::Subgroups),
+        _ => None,
     }
 }
 

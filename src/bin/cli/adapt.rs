@@ -35,6 +35,9 @@ pub struct Adapt {
         requires = "adapt"
     )]
     adapt_source: Whose,
+    /// Steps of an update, each over all that it learns from: more learn faster and take longer
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "adapt")]
+    adapt_steps: usize,
     /// Keep of each distribution only the likeliest tokens that have this probability together; --stats tells what that
     /// drops
     #[arg(
@@ -94,6 +97,7 @@ impl Adapt {
                 Whose::Student => Source::Student,
                 Whose::Mixed => Source::Mixed,
             },
+            steps: self.adapt_steps,
             keep_top: self.adapt_top_p,
             ..OnlineSettings::default()
         }

@@ -116,8 +116,10 @@ fn kernel(s: &Support) -> String {
             }
         })
         .collect();
-    if notes.is_empty() {
-        notes.push("one variant".into());
+    match s.unused {
+        Some(why) => notes.push(why.into()),
+        None if notes.is_empty() => notes.push("one variant".into()),
+        None => {}
     }
     format!(
         "    {:<28} {:>4} dispatches   {}",

@@ -52,7 +52,7 @@ pub struct OnlineSettings {
     pub remember: usize,
     pub loss: Loss,
     pub lr: f32,
-    /// Steps of an update, each over the whole buffer.
+    /// Steps of an update, each over the whole buffer; the paper's code makes one.
     pub steps: usize,
     /// Sequences of a run of the device, at most: they bound its memory.
     pub sequences: usize,
@@ -87,7 +87,7 @@ impl Default for OnlineSettings {
             remember: 1024,
             loss: Loss::ForwardKl,
             lr: 1e-3,
-            steps: 4,
+            steps: 1,
             sequences: 8,
             context: 256,
             slice_ms: 10.0,
