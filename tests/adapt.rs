@@ -6,7 +6,8 @@
 mod common;
 
 use cascadia::io::Checkpoint;
-use common::language::{but, llama, tensors};
+use cascadia::tensor::Tensor;
+use common::language::{but, llama, t5, tensors};
 use common::{Bench, with};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -29,9 +30,13 @@ fn small() -> serde_json::Value {
 
 impl Setting {
     fn new() -> Self {
+        Self::of(&llama(), &small())
+    }
+
+    fn of(target: &serde_json::Value, draft: &serde_json::Value) -> Self {
         let bench = Bench::new();
-        let target = bench.whole("target", &llama());
-        let draft = bench.whole("draft", &small());
+        let target = bench.whole("target", target);
+        let draft = bench.whole("draft", draft);
         let saved = bench.path("saved");
         Self {
             bench,
@@ -89,6 +94,27 @@ fn noise_and_repetition_change_no_word_and_the_draft_goes_on() {
         versions.push(setting.version());
     }
     assert_eq!(versions, [1, 2]);
+}
+
+#[test]
+fn a_draft_with_an_encoder_learns_too() {
+    let model = but(t5(), "vocab_size", json!(2048));
+    let setting = Setting::of(&model, &model);
+    // Other weights than the target's.
+    let turned = |t: &Tensor| {
+        let values: Vec<f32> = t.to_f32().into_iter().rev().collect();
+        Tensor::from_f32(t.shape(), &values).unwrap()
+    };
+    let other: Vec<_> = (tensors(&model).iter())
+        .map(|(name, t)| (name.clone(), turned(t)))
+        .collect();
+    setting.bench.model("draft", &model, &other, None);
+    let tokens = setting.bench.file("ids.json", b"[5, 9, 2, 77, 1]");
+    let plain = setting.says(&tokens, false);
+    for version in 1..3 {
+        assert_eq!(setting.says(&tokens, true), plain);
+        assert_eq!(setting.version(), version);
+    }
 }
 
 #[test]

@@ -96,7 +96,10 @@ fn one(kernel: &'static str, source: &str, plans: &[Plan], caps: &Caps) -> Suppo
             let taken: BTreeSet<_> = of.iter().map(|d| d.variant.choice(fast.name)).collect();
             let missed = (!taken.contains(fast.choice)).then(|| {
                 let why = needs(fast).and_then(|n| n.missing(caps));
-                (fast.choice, why.unwrap_or("not taken by the planner").into())
+                (
+                    fast.choice,
+                    why.unwrap_or("not taken by the planner").into(),
+                )
             });
             Some(Function {
                 name: fast.name,

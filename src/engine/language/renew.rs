@@ -96,7 +96,13 @@ impl<'a> Writer<'a> {
         let names = |format: Format| Packing::of(format).names;
         for (packs, encode) in constants {
             let trained = |p: &Pack| self.states.kind(&p.weight.name).is_ok();
+            // Such as T5's bias by distance, made of a table that is trained.
+            let made_of = |p: &Pack| {
+                let mut sources = p.weight.sources.iter();
+                sources.any(|s| self.states.kind(&s.name).is_ok())
+            };
             match packs.iter().filter(|p| trained(p)).count() {
+                0 if packs.iter().any(made_of) => return None,
                 0 => continue,
                 n if n < packs.len() => return None,
                 _ => {}

@@ -12,12 +12,12 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 impl Learner {
-    /// Adds what was kept of the session's request, whose prompt had so many tokens. What there is no room for is given
+    /// Adds what was kept of the session's request to go on from `prompt`. What there is no room for is given
     /// back; all of it where it is kept on the host.
     ///
     /// # Errors
     /// What reading returns.
-    pub fn gather(&mut self, session: &mut Session, prompt: usize) -> Result<()> {
+    pub fn gather(&mut self, session: &mut Session, prompt: &[u32]) -> Result<()> {
         let kept = session.take_kept();
         let brought = !kept.is_empty();
         let over = self
@@ -28,7 +28,10 @@ impl Learner {
         let Some(last) = self.replay.last().filter(|_| brought) else {
             return Ok(());
         };
-        last.prompt = prompt;
+        match session.target().has_encoder() {
+            true => last.read = prompt.to_vec(),
+            false => last.prompt = prompt.len(),
+        }
         if let Some(top) = self.settings.keep_top {
             let begun = Instant::now();
             let slots: Vec<u32> = last.rows.iter().map(|k| k.slot).collect();
@@ -92,6 +95,7 @@ impl Learner {
             let Example {
                 tokens,
                 prompt,
+                read: prompt_read,
                 rows,
                 compressed,
                 ..
@@ -105,6 +109,10 @@ impl Learner {
                     mixed(self.drawn).is_multiple_of(2)
                 }
             };
+            if own && !prompt_read.is_empty() {
+                self.prompts.push_back((prompt_read, tokens.len()));
+                continue;
+            }
             if own && prompt > 0 {
                 let answer = tokens.len() - prompt.min(tokens.len() - 1);
                 self.prompts
@@ -116,6 +124,7 @@ impl Learner {
             let rows = rows.filter_map(|(k, row)| Some((k.position, row?)));
             given.push(Lesson {
                 rows: rows.collect(),
+                prompt: prompt_read,
                 tokens,
             });
         }
@@ -140,10 +149,12 @@ impl Learner {
             .filter_map(|(&at, p)| Some((at as usize, Row::of(p, top, dropped)?)))
             .collect();
         self.figures.bad_rows += batch.rows.len() - rows.len();
+        let read = batch.prompts.lengths.first().map_or(0, |&n| n as usize);
         self.figures.own_texts += 1;
         self.figures.own_tokens += rows.len();
         Ok(vec![Lesson {
             tokens: batch.tokens,
+            prompt: batch.prompts.tokens[..read.min(batch.prompts.tokens.len())].to_vec(),
             rows,
         }])
     }

@@ -61,12 +61,6 @@ impl Learner {
         settings: OnlineSettings,
     ) -> Result<Self> {
         settings.check()?;
-        if draft.has_encoder() {
-            return Err(Error::Usage(format!(
-                "{}: drafts with an encoder do not learn while they serve; `distill` trains them beforehand",
-                draft.name()
-            )));
-        }
         let lock = settings.save.as_deref().map(Lock::of).transpose()?;
         let saved = (settings.save.as_ref()).filter(|d| d.join(WEIGHTS).exists());
         let (draft, version) = match saved {

@@ -1,7 +1,7 @@
 //! From what was kept of requests to batches that a step takes.
 
 use super::row::Row;
-use crate::engine::distill::Batch;
+use crate::engine::distill::{Batch, Prompts};
 
 /// Of so many requests one is held out of training, for the canary: as a whole, since what a draft learns of a text helps
 /// it with the rest of that text, whatever it does to others.
@@ -13,6 +13,8 @@ const SHORTEST: usize = 32;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Lesson {
     pub tokens: Vec<u32>,
+    /// What an encoder reads of it; nothing where the models have none.
+    pub prompt: Vec<u32>,
     /// Positions in order, and the distributions after them.
     pub rows: Vec<(usize, Row)>,
 }
@@ -25,7 +27,8 @@ impl Lesson {
 }
 
 /// Sequences to learn from and those held out, of which `seen` counts all by now. They are cut where they are longer than
-/// `context`: a row sees at most so many tokens.
+/// `context`: a row sees at most so many tokens. What answers an encoder's prompt ends there: its rows count from its
+/// first token.
 pub fn lessons(given: Vec<Lesson>, context: usize, seen: &mut usize) -> (Vec<Lesson>, Vec<Lesson>) {
     let (mut taught, mut held) = (Vec::new(), Vec::new());
     for lesson in given {
@@ -35,6 +38,17 @@ pub fn lessons(given: Vec<Lesson>, context: usize, seen: &mut usize) -> (Vec<Les
             _ => &mut taught,
         };
         let mut left = lesson.rows;
+        if !lesson.prompt.is_empty() {
+            left.truncate(left.partition_point(|r| r.0 < context));
+            if let Some((last, _)) = left.last() {
+                to.push(Lesson {
+                    tokens: lesson.tokens[..=*last].to_vec(),
+                    prompt: lesson.prompt,
+                    rows: left,
+                });
+            }
+            continue;
+        }
         while let Some((last, _)) = left.last() {
             let end = last + 1;
             let begin = end.saturating_sub(context);
@@ -43,6 +57,7 @@ pub fn lessons(given: Vec<Lesson>, context: usize, seen: &mut usize) -> (Vec<Les
             let own = left.split_off(at).into_iter();
             to.push(Lesson {
                 tokens,
+                prompt: Vec::new(),
                 rows: own.map(|(at, row)| (at - begin, row)).collect(),
             });
         }
@@ -61,13 +76,24 @@ pub fn batches(lessons: &[Lesson], sequences: usize, vocab: usize) -> Vec<Batch>
         .map(|group| {
             let longest = group.iter().map(|l| l.tokens.len()).max().unwrap_or(1);
             let len = longest.next_power_of_two().max(SHORTEST);
+            let read = group.iter().map(|l| l.prompt.len()).max().unwrap_or(0);
             let mut batch = Batch {
                 len,
+                prompts: Prompts {
+                    len: match read {
+                        0 => 0,
+                        read => read.next_power_of_two().max(SHORTEST),
+                    },
+                    ..Prompts::default()
+                },
                 ..Batch::default()
             };
             for (i, lesson) in group.iter().enumerate() {
                 batch.tokens.extend(&lesson.tokens);
                 batch.tokens.resize((i + 1) * len, 0);
+                if read > 0 {
+                    batch.prompts.push(&lesson.prompt);
+                }
                 for (at, row) in &lesson.rows {
                     batch.rows.push((i * len + at) as u32);
                     match row.slot() {
@@ -76,9 +102,14 @@ pub fn batches(lessons: &[Lesson], sequences: usize, vocab: usize) -> Vec<Batch>
                     }
                 }
             }
-            batch
-                .tokens
-                .resize(group.len().next_power_of_two() * len, 0);
+            let sequences = group.len().next_power_of_two();
+            batch.tokens.resize(sequences * len, 0);
+            for _ in group.len()..sequences {
+                if read > 0 {
+                    // Of one token: attention to none has no meaning.
+                    batch.prompts.push(&[0]);
+                }
+            }
             batch
         })
         .collect()
@@ -95,6 +126,7 @@ mod tests {
         let positions = [3, 8, 40, 41, 42, 90].into_iter().enumerate();
         let given = Lesson {
             tokens: (0..91).collect(),
+            prompt: Vec::new(),
             rows: positions.map(|(i, at)| (at, Row::Whole(hot(i)))).collect(),
         };
         // Every fifth is held out.
@@ -129,6 +161,7 @@ mod tests {
         // Others do not come into a batch with those in the table.
         let there = Lesson {
             tokens: vec![0; 20],
+            prompt: Vec::new(),
             rows: vec![(3, Row::Kept(7))],
         };
         let all = [taught, vec![there]].concat();
@@ -136,5 +169,27 @@ mod tests {
         let slots: Vec<&[u32]> = mixed.iter().map(|b| &b.slots[..]).collect();
         assert_eq!(slots, [&[][..], &[7]]);
         assert!(mixed[1].probs.is_empty() && mixed[1].check(4, false).is_ok());
+    }
+
+    #[test]
+    fn answers_to_an_encoders_prompt_keep_it_and_their_first_token() {
+        let answer = |read: u32, last: usize| Lesson {
+            tokens: (0..=last as u32).collect(),
+            prompt: (0..read).collect(),
+            rows: vec![(2, Row::Kept(0)), (last, Row::Kept(1))],
+        };
+        let given = vec![answer(3, 5), answer(40, 20), answer(7, 15)];
+        let (taught, held) = lessons(given, 16, &mut 0);
+        assert!(held.is_empty());
+        let ends: Vec<usize> = taught.iter().map(|l| l.tokens.len()).collect();
+        // The second one's last row is beyond the context.
+        assert_eq!(ends, [6, 3, 16]);
+        let batches = batches(&taught, 8, 64);
+        let [batch] = &batches[..] else {
+            panic!("one batch");
+        };
+        assert_eq!((batch.prompts.len, batch.sequences()), (64, 4));
+        assert_eq!(batch.prompts.lengths, [40, 3, 7, 1]);
+        assert!(batch.check(64, false).is_ok());
     }
 }

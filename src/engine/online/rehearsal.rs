@@ -49,6 +49,7 @@ mod tests {
     fn lesson(token: u32) -> Lesson {
         Lesson {
             tokens: vec![token],
+            prompt: Vec::new(),
             rows: vec![(0, Row::Kept(token)); 10],
         }
     }

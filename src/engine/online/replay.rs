@@ -12,6 +12,8 @@ pub struct Example {
     pub tokens: Vec<u32>,
     /// The first so many were the prompt.
     pub prompt: usize,
+    /// What an encoder read, where there is one.
+    pub read: Vec<u32>,
     /// In the order of the sequence.
     pub rows: Vec<Kept>,
     /// The distributions of `rows` where they are on the host, their slots given back; `None` of one that was none.
@@ -66,6 +68,7 @@ impl Replay {
             self.examples.push(Example {
                 tokens: tokens[..=last.position].to_vec(),
                 prompt: 0,
+                read: Vec::new(),
                 rows,
                 compressed: None,
                 since: now,

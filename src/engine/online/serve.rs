@@ -62,7 +62,7 @@ pub(super) fn serve(
             session.release(kept.into_iter().map(|k| k.slot));
         }
         Some(learner) => {
-            learner.gather(session, prompt.len())?;
+            learner.gather(session, prompt)?;
             learner.save();
             learner.start(session)?;
             update_seconds = learner.spent() - before;
