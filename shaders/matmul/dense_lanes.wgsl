@@ -6,6 +6,7 @@
 // variant ---------------------------------------------------------------
 const WG = 8u;             // LANES
 const LANES = 8u;          // invocations of a subgroup: 4 | 8 | 16
+const ROWS = 16u;          // of a workgroup
 const A_TURNED = false;
 const B_TURNED = false;
 const ACCUMULATE = false;
@@ -21,7 +22,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read>       b: array<f32>;  // [k, n]; B_TURNED: [n, k]
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;  // [m, n]
 
-const ROWS = 16u;
 const STEP = min(LANES, 8u);   // of the depth, what is handed on at a time
 
 // What is beyond the depth is zero in A; rows and columns beyond are not stored.

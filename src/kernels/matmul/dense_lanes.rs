@@ -15,8 +15,10 @@ kernel! {
     binds { a: Read, b: Read, y: Write },
 }
 
-/// Rows of a workgroup.
-const ROWS: usize = 16;
+/// Rows of a workgroup: no more than there are.
+fn rows(m: usize) -> usize {
+    [1, 2, 4, 8].into_iter().find(|&r| m <= r).unwrap_or(16)
+}
 
 /// One dispatch of the product, on subgroups of `lanes` ([`Caps::lanes`]). With `accumulate`, y must hold something.
 pub fn dispatch(p: Product, binds: Binds, lanes: u32, caps: &Caps) -> Dispatch {
@@ -25,12 +27,13 @@ pub fn dispatch(p: Product, binds: Binds, lanes: u32, caps: &Caps) -> Dispatch {
         n: p.n as u32,
         k: p.k as u32,
     };
-    let groups = p.m.div_ceil(ROWS) * p.n.div_ceil(2 * lanes as usize);
+    let groups = p.m.div_ceil(rows(p.m)) * p.n.div_ceil(2 * lanes as usize);
     Dispatch {
         kernel: &SPEC,
         variant: Variant::new(DType::F32)
             .set("WG", lanes)
             .set("LANES", lanes)
+            .set("ROWS", rows(p.m))
             .set("A_TURNED", p.a_turned)
             .set("B_TURNED", p.b_turned)
             .set("ACCUMULATE", p.accumulate),
