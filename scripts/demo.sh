@@ -55,7 +55,7 @@ echo
 # A draft that was trained on programs alone (assets/language/README.md) serves questions on tables.
 echo "demo: a draft that has only seen Rust and Python meets SQL, and learns while it serves (a minute or two in software)"
 results=$(mktemp -d)
-told=$(cascadia osd --quick --draft assets/language/code_draft --stream sql --arm static,online-1 --requests 12 \
+told=$(cascadia osd --quick --draft assets/language/code_draft --stream sql --arm static,online-1 --requests 24 \
     --draft-len 3 --positions all --lr 3e-3 --update-steps 8 --output "$results")
 rm -rf "$results"
 printf '%s\n' "$told" | tail -n 1
