@@ -5,6 +5,7 @@
 //! multiply-adds a second in `dense`, 1.6 here.
 
 use super::dense::{self, Product, reference};
+use super::skinny::rows_read;
 use crate::kernel;
 use crate::shader::{Arg, Caps, Case, Category, Dispatch, Variant, fold_grid};
 use crate::tensor::DType;
@@ -15,11 +16,6 @@ kernel! {
     binds { a: Read, b: Read, y: Write },
 }
 
-/// Rows of a workgroup: no more than there are.
-fn rows(m: usize) -> usize {
-    [1, 2, 4, 8].into_iter().find(|&r| m <= r).unwrap_or(16)
-}
-
 /// One dispatch of the product, on subgroups of `lanes` ([`Caps::lanes`]). With `accumulate`, y must hold something.
 pub fn dispatch(p: Product, binds: Binds, lanes: u32, caps: &Caps) -> Dispatch {
     let params = Params {
@@ -27,13 +23,15 @@ pub fn dispatch(p: Product, binds: Binds, lanes: u32, caps: &Caps) -> Dispatch {
         n: p.n as u32,
         k: p.k as u32,
     };
-    let groups = p.m.div_ceil(rows(p.m)) * p.n.div_ceil(2 * lanes as usize);
+    // Of a workgroup: no more than there are.
+    let rows = rows_read(p.m);
+    let groups = p.m.div_ceil(rows) * p.n.div_ceil(2 * lanes as usize);
     Dispatch {
         kernel: &SPEC,
         variant: Variant::new(DType::F32)
             .set("WG", lanes)
             .set("LANES", lanes)
-            .set("ROWS", rows(p.m))
+            .set("ROWS", rows)
             .set("A_TURNED", p.a_turned)
             .set("B_TURNED", p.b_turned)
             .set("ACCUMULATE", p.accumulate),

@@ -75,8 +75,8 @@ impl Share {
     }
 }
 
-/// Rows that a kernel without matrix units reads for m.
-fn rows_read(m: usize) -> usize {
+/// Rows that a workgroup without matrix units takes at a time, of m.
+pub(super) fn rows_read(m: usize) -> usize {
     [1, 2, 4, 8].into_iter().find(|&r| m <= r).unwrap_or(ROWS)
 }
 

@@ -65,10 +65,9 @@ impl Block {
                 norm: Weight::plain(format!("{name}.layer.{layer}.layer_norm.weight"), &[d]),
                 q: match cross {
                     true => Weight::plain(at("q"), &[width, d]),
-                    false => match decoder {
-                        false => stacked(&at("qkv"), &all, [width, d], false).exact(),
-                        true => stacked(&at("qkv"), &all, [width, d], false),
-                    },
+                    false if decoder => stacked(&at("qkv"), &all, [width, d], false),
+                    // Scores that are not scaled amplify what rounding does to it, and to all that reads it.
+                    false => stacked(&at("qkv"), &all, [width, d], false).exact(),
                 },
                 kv: stacked(&at("kv"), &kv, [width, d], false),
                 output: Weight::plain(at("o"), &[d, width]),
