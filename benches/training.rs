@@ -1,7 +1,8 @@
 //! Training of the draft of real size, LLaMA-160M with noise for weights: a step, an update of eight requests, and the
 //! products that both are made of. CASCADIA_ADAPTER names an adapter; CASCADIA_PARTS some of `products`, `step`, `update`
 //! (all otherwise); CASCADIA_TARGET the size of what an update learns from (`7b` otherwise); CASCADIA_DISPATCHES=1 adds
-//! the time of each kernel of a step.
+//! the time of each kernel of a step. CASCADIA_CONFIG is another config.json to make steps of, CASCADIA_BATCH the
+//! sequences and tokens of one (`8x256` otherwise).
 
 use cascadia::Result;
 use cascadia::device::{self, Device, Executable};
@@ -41,7 +42,23 @@ fn sized(name: &str) -> Result<Config> {
 }
 
 fn config() -> Result<Config> {
-    sized("160m")
+    let Ok(path) = std::env::var("CASCADIA_CONFIG") else {
+        return sized("160m");
+    };
+    let text = std::fs::read(&path).map_err(cascadia::Error::io(Path::new(&path)))?;
+    let value = serde_json::from_slice(&text)
+        .map_err(|e| cascadia::Error::Usage(format!("{path}: {e}")))?;
+    Config::parse(Path::new(&path), &value)
+}
+
+/// Sequences of a step, and their tokens.
+fn sizes() -> [usize; 2] {
+    let said = std::env::var("CASCADIA_BATCH").ok();
+    let parsed = said.as_ref().and_then(|s| {
+        let (n, len) = s.split_once('x')?;
+        Some([n.parse().ok()?, len.parse().ok()?])
+    });
+    parsed.unwrap_or([8, 256])
 }
 
 fn median(mut times: Vec<f64>) -> f64 {
@@ -98,7 +115,11 @@ fn products(device: &Device) -> Result<()> {
             let flops = 2.0 * (p.m * p.n * p.k) as f64;
             let rate = |ms: f64| flops / ms * 1e-9;
             let [a, b, y] = [0, 1, 2].map(Arg);
-            let scalar = dense::dispatch(p, dense::Binds { a, b, y }, device.caps());
+            let one = dense::Tile {
+                slices: 1,
+                ..dense::choose(&p, device.caps())
+            };
+            let scalar = dense::dispatch(p, one, dense::Binds { a, b, y }, device.caps());
             let ms = time(device, &arrays, scalar)?;
             println!(
                 "  {what:2} {weight:?} f32: {ms:.4} ms, {:.1} TFLOP/s",
@@ -111,6 +132,7 @@ fn products(device: &Device) -> Result<()> {
                     columns,
                     depth,
                     teams,
+                    slices: 1,
                 };
                 if chosen.is_none() || tile.bytes(&p) > device.caps().max_workgroup_bytes as usize {
                     continue;
@@ -132,15 +154,15 @@ fn products(device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// `sequences` of `len` tokens, of which every `every`-th row is taught.
-fn batch(sequences: usize, len: usize, every: usize, hard: bool) -> Batch {
+/// `sequences` of `len` tokens, of which every row is taught.
+fn batch([sequences, len]: [usize; 2], vocab: usize, hard: bool) -> Batch {
     let all = sequences * len;
-    let rows: Vec<u32> = (0..all as u32).step_by(every).collect();
+    let rows: Vec<u32> = (0..all as u32).collect();
     let count = rows.len();
-    let token = |i: usize| (3 + i * 7919 % 31_000) as u32;
+    let token = |i: usize| (3 + i * 7919 % (vocab - 3)) as u32;
     // A few likely tokens and a flat rest.
     let row = |i: usize| {
-        let mut p = vec![0.1 / VOCAB as f32; VOCAB];
+        let mut p = vec![0.1 / vocab as f32; vocab];
         for (j, share) in [0.5, 0.25, 0.15].into_iter().enumerate() {
             p[token(i * 3 + j) as usize] += share;
         }
@@ -167,10 +189,12 @@ fn step(model: &Arc<Language>, loss: Loss, halves: bool) -> Result<()> {
     };
     let begun = Instant::now();
     let mut trainer = Trainer::new(model, settings)?;
-    let batch = batch(8, 256, 1, loss == Loss::CrossEntropy);
+    let [sequences, len] = sizes();
+    let vocab = model.config().vocab();
+    let batch = batch([sequences, len], vocab, loss == Loss::CrossEntropy);
     trainer.step(std::slice::from_ref(&batch))?;
     println!(
-        "  {loss:?} in {}, 8 x 256, all rows taught: ready after {:.1} s",
+        "  {loss:?} in {}, {sequences} x {len}, all rows taught: ready after {:.1} s",
         if halves { "halves" } else { "f32" },
         begun.elapsed().as_secs_f64()
     );

@@ -1,6 +1,6 @@
 """Builds the corpus of the built-in language models: four domains, a tokenizer, token streams, prompts, held-out text.
 
-usage: make_data.py OUT --rust-docs DIR --crates DIR... --python-lib DIR --python-docs DIR [--assets DIR] [--code DIR]
+usage: make_data.py OUT --rust-docs DIR --crates DIR... --python-lib DIR --python-docs DIR [--assets DIR] [--texts DIR] [--code DIR]
 
 Sources (README.md says where each is found, and its licence):
   rust    --rust-docs: `share/doc/rust/html` of a toolchain (the component rust-docs): the books, and the source of core,
@@ -12,9 +12,9 @@ Sources (README.md says where each is found, and its licence):
 
 Writes OUT/{domain}.{train,heldout}.npy (uint16 tokens, each text between <s> and </s>), OUT/tokenizer.json and
 OUT/corpus.json (texts, bytes, tokens and a sha256 of every part). With --assets it also writes there prompts.json,
-heldout/{domain}.txt and sources.json (the files that these quote). With --code it writes the first CODE_BYTES of the
-training texts of rust and python as jsonl to DIR, for `cascadia train`. The same sources give the same bytes. A text is held
-out when the hash of its name says so (rust and python: a whole file; sql and math: the text itself); equal texts are
+heldout/{domain}.txt and sources.json (the files that these quote). For `cascadia train` it writes the training texts as
+jsonl, a file for each domain: with --texts all of them, with --code the first CODE_BYTES of rust and of python. The same
+sources give the same bytes. A text is held out when the hash of its name says so (rust and python: a whole file; sql and math: the text itself); equal texts are
 kept once, and never in both parts. Needs numpy and tokenizers.
 """
 import argparse
@@ -211,16 +211,20 @@ def prompt(domain, text):
     return "\n".join(lines) + "\n"
 
 
-def write_code(out, domains):
-    """Training texts of rust and python, one JSON object a line."""
+def write_texts(out, domains, limit=None):
+    """The texts of each domain, as many as `limit` bytes hold, one JSON object a line."""
     out.mkdir(parents=True, exist_ok=True)
-    for domain in ("rust", "python"):
+    for domain, texts in domains.items():
         size, lines = 0, []
-        for _, text in domains[domain][0]:
-            if size + len(text) <= CODE_BYTES:
+        for text in texts:
+            if limit is None or size + len(text) <= limit:
                 size += len(text)
                 lines.append(json.dumps({"text": text}))
         (out / f"{domain}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def documents(domain, texts):
+    return grouped(texts, 3) if domain in ("sql", "math") else texts
 
 
 def main():
@@ -231,6 +235,7 @@ def main():
     parser.add_argument("--python-lib", type=pathlib.Path, required=True)
     parser.add_argument("--python-docs", type=pathlib.Path, required=True)
     parser.add_argument("--assets", type=pathlib.Path)
+    parser.add_argument("--texts", type=pathlib.Path)
     parser.add_argument("--code", type=pathlib.Path)
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
@@ -250,16 +255,18 @@ def main():
                     break
                 yield text
 
+    train = {domain: documents(domain, [t for _, t in train]) for domain, (train, _) in domains.items()}
+    if a.texts:
+        write_texts(a.texts, train)
     if a.code:
-        write_code(a.code, domains)
+        write_texts(a.code, {domain: train[domain] for domain in ("rust", "python")}, CODE_BYTES)
     tokenizer = learn_tokenizer(sample())
     tokenizer.save(str(a.out / "tokenizer.json"), pretty=False)
     corpus = {}
     for domain, split in domains.items():
         for part, texts in zip(("train", "heldout"), split):
             texts = [t for _, t in texts]
-            documents = grouped(texts, 3) if domain in ("sql", "math") else texts
-            ids = [e.ids + [1] for e in tokenizer.encode_batch(documents)]
+            ids = [e.ids + [1] for e in tokenizer.encode_batch(documents(domain, texts))]
             stream = np.concatenate([np.array(i, np.uint16) for i in ids])
             np.save(a.out / f"{domain}.{part}.npy", stream)
             corpus[f"{domain}.{part}"] = {"texts": len(texts), "bytes": sum(len(t.encode()) for t in texts), "tokens": len(stream),

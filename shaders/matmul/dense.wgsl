@@ -1,13 +1,13 @@
-// Matrix product of dense f32 matrices: y[m, n] = Σ_k A[m, k] * B[k, n], with ACCUMULATE added to what y holds.
+// Matrix product of dense f32 matrices: y[m, n] = Σ_k A[m, k] * B[k, n], in SLICES of the depth, whose sum it is.
 // A is stored [m, k] or, with A_TURNED, [k, m]; B is stored [k, n] or, with B_TURNED, [n, k]. Any sizes.
-// grid: ceil(m / TILE) * ceil(n / TILE) workgroups, folded, columns first. One workgroup owns a tile of y, one
-// invocation 4 × 4 of it over one of SPLIT parts of the depth: a smaller tile leaves more parts.
+// grid: SLICES * ceil(m / TILE) * ceil(n / TILE) workgroups, folded, columns first. One workgroup owns a tile of a slice
+// of y, one invocation 4 × 4 of it over one of SPLIT parts of the depth: a smaller tile leaves more parts.
 
 // variant ---------------------------------------------------------------
 const TILE = 64u;          // 64 | 32 | 16
 const A_TURNED = false;
 const B_TURNED = false;
-const ACCUMULATE = false;
+const SLICES = 1u;         // of the depth
 // -----------------------------------------------------------------------
 
 struct Params {
@@ -18,7 +18,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read>       a: array<f32>;  // [m, k]; A_TURNED: [k, m]
 @group(0) @binding(1) var<storage, read>       b: array<f32>;  // [k, n]; B_TURNED: [n, k]
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;  // [m, n]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;  // [SLICES, m, n]
 
 const WG = 256u;
 const T4 = TILE / 4u;
@@ -56,9 +56,11 @@ fn main(
   @builtin(local_invocation_index) lid: u32,
 ) {
   let across = (params.n + TILE - 1u) / TILE;
-  let group = wg.x + wg.y * groups.x;
+  let tiles = (params.m + TILE - 1u) / TILE * across;
+  let group = (wg.x + wg.y * groups.x) % tiles;
+  let slice = (wg.x + wg.y * groups.x) / tiles;
+  if slice >= SLICES { return; }
   let row0 = group / across * TILE;
-  if row0 >= params.m { return; }
   let col0 = group % across * TILE;
   let to_a = place(lid, !A_TURNED);
   let to_b = place(lid, B_TURNED);
@@ -68,7 +70,8 @@ fn main(
   let m4 = lid / T4 % T4;
   let n4 = lid % T4;
   var c: array<vec4<f32>, 4>;
-  for (var k0 = 0u; k0 < params.k; k0 += BK) {
+  let deep = (params.k + BK * SLICES - 1u) / (BK * SLICES) * BK;   // of a slice
+  for (var k0 = slice * deep; k0 < min(params.k, (slice + 1u) * deep); k0 += BK) {
     let k_a = k0 + to_a.x;
     let k_b = k0 + to_b.x;
     tile_a[to_a.x * ROW + to_a.y] =
@@ -101,11 +104,11 @@ fn main(
     let m = row0 + m4 * 4u + i;
     let n = col0 + n4 * 4u;
     if split == 0u && m < params.m {
-      let at = m * params.n + n;
-      if n < params.n { y[at] = select(0.0, y[at], ACCUMULATE) + sum.x; }
-      if n + 1u < params.n { y[at + 1u] = select(0.0, y[at + 1u], ACCUMULATE) + sum.y; }
-      if n + 2u < params.n { y[at + 2u] = select(0.0, y[at + 2u], ACCUMULATE) + sum.z; }
-      if n + 3u < params.n { y[at + 3u] = select(0.0, y[at + 3u], ACCUMULATE) + sum.w; }
+      let at = (slice * params.m + m) * params.n + n;
+      if n < params.n { y[at] = sum.x; }
+      if n + 1u < params.n { y[at + 1u] = sum.y; }
+      if n + 2u < params.n { y[at + 2u] = sum.z; }
+      if n + 3u < params.n { y[at + 3u] = sum.w; }
     }
   }
 }

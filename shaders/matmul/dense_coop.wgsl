@@ -1,10 +1,10 @@
 // Matrix product of dense f32 matrices on matrix units: y[m, n] = Σ_k A[m, k] * B[k, n], A and B rounded to f16, sums
-// in f32; with ACCUMULATE added to what y holds.
+// in f32; in SLICES of the depth, whose sum it is.
 // A is stored [m, k] or, with A_TURNED, [k, m]; B is stored [k, n] or, with B_TURNED, [n, k]; rows as they are stored,
 // and those of y, are a multiple of 4 long.
-// grid: ceil(m / BM) * ceil(n / BN) workgroups, folded, along the side with fewer tiles first, so that workgroups that
-// run together share the larger operand. One workgroup owns a BM × BN tile of y, one of its subgroups of 32 a part of
-// BM / TEAMS_M × BN / TEAMS_N. BK of depth at a time pass through workgroup memory, in the order in which they are
+// grid: SLICES * ceil(m / BM) * ceil(n / BN) workgroups, folded, along the side with fewer tiles first, so that
+// workgroups that run together share the larger operand. One owns a BM × BN tile of a slice of y, one of its subgroups
+// of 32 a part of BM / TEAMS_M × BN / TEAMS_N. BK of depth at a time pass through workgroup memory, in the order in which they are
 // stored, while the next are on their way to registers.
 
 // variant ---------------------------------------------------------------
@@ -16,7 +16,7 @@ const TEAMS_M = 4u;          // subgroups along m; BM / TEAMS_M is a multiple of
 const TEAMS_N = 2u;          // subgroups along n; BN / TEAMS_N is a multiple of 16
 const A_TURNED = false;
 const B_TURNED = false;
-const ACCUMULATE = false;
+const SLICES = 1u;           // of the depth
 // -----------------------------------------------------------------------
 
 alias elem4 = vec4<elem>;
@@ -29,7 +29,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read>       a: array<vec4<f32>>;  // [m, k]; A_TURNED: [k, m]
 @group(0) @binding(1) var<storage, read>       b: array<vec4<f32>>;  // [k, n]; B_TURNED: [n, k]
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // [m, n]
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;  // [SLICES, m, n]
 
 const TEAMS = TEAMS_M * TEAMS_N;
 const WG = TEAMS * 32u;
@@ -72,8 +72,10 @@ fn main(
 ) {
   let tiles_m = (params.m + BM - 1u) / BM;
   let tiles_n = (params.n + BN - 1u) / BN;
-  let group = wg.x + wg.y * groups.x;
-  if group >= tiles_m * tiles_n { return; }
+  let group = (wg.x + wg.y * groups.x) % (tiles_m * tiles_n);
+  let slice = (wg.x + wg.y * groups.x) / (tiles_m * tiles_n);
+  if slice >= SLICES { return; }
+  let deep = (params.k + BK * SLICES - 1u) / (BK * SLICES) * BK;   // of a slice
   let rows_first = tiles_m < tiles_n;
   let row0 = select(group / tiles_n, group % tiles_m, rows_first) * BM;
   let col0 = select(group % tiles_n, group / tiles_m, rows_first) * BN;
@@ -87,10 +89,10 @@ fn main(
   var from_a: array<vec4<f32>, A_LOADS>;
   var from_b: array<vec4<f32>, B_LOADS>;
   //!unroll
-  for (var i = 0u; i < A_LOADS; i += 1u) { from_a[i] = a_at(lid + i * WG, row0, 0u); }
+  for (var i = 0u; i < A_LOADS; i += 1u) { from_a[i] = a_at(lid + i * WG, row0, slice * deep); }
   //!unroll
-  for (var i = 0u; i < B_LOADS; i += 1u) { from_b[i] = b_at(lid + i * WG, col0, 0u); }
-  for (var k0 = 0u; k0 < params.k; k0 += BK) {
+  for (var i = 0u; i < B_LOADS; i += 1u) { from_b[i] = b_at(lid + i * WG, col0, slice * deep); }
+  for (var k0 = slice * deep; k0 < min(params.k, (slice + 1u) * deep); k0 += BK) {
     //!unroll
     for (var i = 0u; i < A_LOADS; i += 1u) {
       let at = lid + i * WG;
@@ -145,10 +147,7 @@ fn main(
       let row = row0 + down + i / ACROSS * 16u + j / 4u;
       let col4 = (col0 + right + i % ACROSS * 16u) / 4u + j % 4u;
       if row < params.m && col4 < params.n / 4u {
-        let at = row * (params.n / 4u) + col4;
-        var sum = sums[mine + j];
-        if ACCUMULATE { sum += y[at]; }
-        y[at] = sum;
+        y[(slice * params.m + row) * (params.n / 4u) + col4] = sums[mine + j];
       }
     }
     subgroupBarrier();

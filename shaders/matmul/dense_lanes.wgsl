@@ -1,5 +1,5 @@
-// Matrix product of dense f32 matrices on the lanes of a processor: y[m, n] = Σ_k A[m, k] * B[k, n], with ACCUMULATE
-// added to what y holds. A is stored [m, k] or, with A_TURNED, [k, m]; B is stored [k, n] or, with B_TURNED, [n, k].
+// Matrix product of dense f32 matrices on the lanes of a processor: y[m, n] = Σ_k A[m, k] * B[k, n].
+// A is stored [m, k] or, with A_TURNED, [k, m]; B is stored [k, n] or, with B_TURNED, [n, k].
 // grid: ceil(m / ROWS) * ceil(n / (2 * LANES)) workgroups, folded, columns first, of one subgroup each. One workgroup owns
 // a tile of y, an invocation two columns of it: of what all need of A, each lane loads a share and hands it on.
 
@@ -9,7 +9,6 @@ const LANES = 8u;          // invocations of a subgroup: 4 | 8 | 16
 const ROWS = 16u;          // of a workgroup
 const A_TURNED = false;
 const B_TURNED = false;
-const ACCUMULATE = false;
 // -----------------------------------------------------------------------
 
 struct Params {
@@ -66,8 +65,8 @@ fn main(
   for (var i = 0u; i < ROWS; i += 1u) {
     if row0 + i < params.m {
       let at = (row0 + i) * params.n + n;
-      if n < params.n { y[at] = select(0.0, y[at], ACCUMULATE) + c[i].x; }
-      if n + LANES < params.n { y[at + LANES] = select(0.0, y[at + LANES], ACCUMULATE) + c[i].y; }
+      if n < params.n { y[at] = c[i].x; }
+      if n + LANES < params.n { y[at + LANES] = c[i].y; }
     }
   }
 }

@@ -96,15 +96,7 @@ fn stream(
 ) -> Result<Vec<u32>> {
     let end = tokenizer.eos().or(config.eos().first().copied());
     let encoder = matches!(config, Config::T5(_));
-    let mut all = Vec::new();
-    let mut push = |text: &str| -> Result<()> {
-        let tokens = tokenizer.encode(text, false)?;
-        if !tokens.is_empty() {
-            all.extend(tokens);
-            all.extend(end);
-        }
-        Ok(())
-    };
+    let mut texts = Vec::new();
     let paths = match data.is_dir() {
         true => folder::files(data)?,
         false => vec![data.to_path_buf()],
@@ -113,13 +105,13 @@ fn stream(
         let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
         let text = utf8(&path.display().to_string(), bytes)?;
         if !ends(&path, "jsonl") {
-            push(&text)?;
+            texts.push(text);
             continue;
         }
         for (i, object) in objects(&path, &text)?.iter().enumerate() {
             let field = |name: &str| object.get(name).and_then(|v| v.as_str());
             match (field("text"), field("prompt").filter(|_| encoder)) {
-                (Some(text), None) => push(text)?,
+                (Some(text), None) => texts.push(text.to_string()),
                 (Some(text), Some(prompt)) => {
                     let mut answer = tokenizer.encode(text, false)?;
                     answer.extend(end);
@@ -130,6 +122,13 @@ fn stream(
                     return Err(Error::file(&path, message));
                 }
             }
+        }
+    }
+    let mut all = Vec::new();
+    for tokens in tokenizer.encode_all(&texts)? {
+        if !tokens.is_empty() {
+            all.extend(tokens);
+            all.extend(end);
         }
     }
     Ok(all)

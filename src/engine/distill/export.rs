@@ -8,7 +8,9 @@ use super::trainer::Trainer;
 use crate::device::Store;
 use crate::engine::language::Language;
 use crate::error::{Error, Result};
+use crate::graph::Weight;
 use crate::io::{Checkpoint, LanguageFiles, Parts, save, serialize, write_atomically};
+use crate::models::language::Addition;
 use crate::plan::Options;
 use crate::tensor::{DType, Tensor};
 use std::collections::BTreeMap;
@@ -17,6 +19,26 @@ use std::path::Path;
 use std::sync::Arc;
 
 impl Trainer {
+    /// The values of each weight with what was added to it, as the model has them.
+    ///
+    /// # Errors
+    /// What reading returns.
+    pub fn weights(&self) -> Result<Vec<(Weight, Vec<f32>)>> {
+        let layers = self.model().layers();
+        let read = |w: &Weight| Ok::<_, Error>(self.store.read(&w.name)?.to_f32());
+        let mut all = (layers.weights().into_iter())
+            .map(|w| Ok((w.clone(), read(w)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let rank = self.settings().low_rank;
+        for Addition { to, a, b } in rank.map_or(Vec::new(), |rank| layers.additions(rank)) {
+            if let Some((_, values)) = all.iter_mut().find(|known| known.0.name == to.name) {
+                let sizes = [a.shape[0], a.shape[1]];
+                add_product(values, &read(&b)?, &read(&a)?, sizes);
+            }
+        }
+        Ok(all)
+    }
+
     /// Its tensors by their published names, in f32.
     ///
     /// # Errors
@@ -236,5 +258,14 @@ impl Trainer {
             std::iter::once(name).chain(moments)
         });
         names.collect()
+    }
+}
+
+/// Adds b [out, rank] · a [rank, depth] to `values` [out, depth].
+fn add_product(values: &mut [f32], b: &[f32], a: &[f32], [rank, depth]: [usize; 2]) {
+    for (row, b) in values.chunks_mut(depth).zip(b.chunks(rank)) {
+        for (a, &share) in a.chunks(depth).zip(b) {
+            row.iter_mut().zip(a).for_each(|(v, a)| *v += share * a);
+        }
     }
 }

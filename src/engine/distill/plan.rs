@@ -13,8 +13,9 @@ use crate::ops::Taught;
 use crate::tensor::DType;
 
 /// Halves hold numbers from 6e-8 to 65504: a row's gradients, of mean 1 / rows at most, begin in the middle (loss scaling,
-/// Micikevicius et al., arXiv 1710.03740). What is too large all the same becomes infinite, and the step is rejected.
-const LOSS_SCALE: f32 = 256.0;
+/// Micikevicius et al., arXiv 1710.03740). What is too large all the same becomes infinite: the step is rejected, and
+/// those after it have a smaller scale.
+pub(super) const LOSS_SCALE: f32 = 256.0;
 
 /// The sizes of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,7 +126,7 @@ impl Trainer {
         }
         // Gradients of the mean over rows are small: in halves all of them are computed times `scale`.
         let scale = match self.halves() {
-            true => LOSS_SCALE * shape.rows.next_power_of_two() as f32,
+            true => self.loss_scale * shape.rows.next_power_of_two() as f32,
             false => 1.0,
         };
         let [loss, dlogits] = logits.distill(&taught, s.loss, s.temperature, scale);

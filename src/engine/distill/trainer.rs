@@ -4,7 +4,7 @@
 use super::batch::{Batch, likeliest};
 use super::host::Parked;
 use super::parts::{Pace, Timed, sum};
-use super::plan::{Shape, Then, kept, moment};
+use super::plan::{LOSS_SCALE, Shape, Then, kept, moment};
 use super::settings::Settings;
 use super::standing::Standing;
 use super::table::Table;
@@ -25,6 +25,9 @@ use std::sync::Arc;
 const NONE: u32 = u32::MAX;
 /// Steps before the first of which an explosion is told by nothing.
 const SETTLED: u64 = 8;
+/// What the scale of a loss in halves is divided by where gradients were no numbers, down to [`LEAST_SCALE`].
+const SCALE_STEP: f32 = 4.0;
+const LEAST_SCALE: f32 = 1.0;
 
 /// What a step was.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,6 +57,8 @@ pub struct Trainer {
     pub(super) rejected: u64,
     /// Rejected steps since the last that was not.
     in_a_row: u64,
+    /// Of a row's gradients where products are made of halves.
+    pub(super) loss_scale: f32,
     /// The mean norm of the last steps, each one weighing a tenth.
     pub(super) norm: Option<f64>,
     /// Steps and mean norm of what is marked.
@@ -116,6 +121,7 @@ impl Trainer {
             steps: 0,
             rejected: 0,
             in_a_row: 0,
+            loss_scale: LOSS_SCALE,
             norm: None,
             marked: None,
             gathered: 0.0,
@@ -151,7 +157,8 @@ impl Trainer {
         self.rejected
     }
 
-    /// The last so many steps were rejected: where they are several, the weights themselves may be spoilt.
+    /// The last so many steps were rejected, but for those that told that halves need another scale: where they are
+    /// several, the weights themselves may be spoilt.
     pub fn rejected_in_a_row(&self) -> u64 {
         self.in_a_row
     }
@@ -239,7 +246,13 @@ impl Trainer {
             }
             false => {
                 self.rejected += 1;
-                self.in_a_row += 1;
+                if self.halves() && !step.norm.is_finite() && self.loss_scale > LEAST_SCALE {
+                    // It is a constant of the plans.
+                    self.loss_scale /= SCALE_STEP;
+                    self.plans.clear();
+                } else {
+                    self.in_a_row += 1;
+                }
             }
         }
         Ok(Some(step))
@@ -269,26 +282,6 @@ impl Trainer {
         let read = |w: &Weight| Ok(self.store.read(&kept(w))?.to_f32());
         let grads = self.trained.iter().map(read).collect::<Result<Vec<_>>>()?;
         Ok((loss, grads))
-    }
-
-    /// The values of each weight with what was added to it, as the model has them.
-    ///
-    /// # Errors
-    /// What reading returns.
-    pub fn weights(&self) -> Result<Vec<(Weight, Vec<f32>)>> {
-        let layers = self.model.layers();
-        let read = |w: &Weight| Ok::<_, Error>(self.store.read(&w.name)?.to_f32());
-        let mut all = (layers.weights().into_iter())
-            .map(|w| Ok((w.clone(), read(w)?)))
-            .collect::<Result<Vec<_>>>()?;
-        let rank = self.settings.low_rank;
-        for Addition { to, a, b } in rank.map_or(Vec::new(), |rank| layers.additions(rank)) {
-            if let Some((_, values)) = all.iter_mut().find(|known| known.0.name == to.name) {
-                let sizes = [a.shape[0], a.shape[1]];
-                add_product(values, &read(&b)?, &read(&a)?, sizes);
-            }
-        }
-        Ok(all)
     }
 
     /// Whether the loss takes labels alone.
@@ -386,14 +379,5 @@ impl Trainer {
             self.store.write(&name("probs"), 0, probs)?;
         }
         Ok(loaded)
-    }
-}
-
-/// Adds b [out, rank] · a [rank, depth] to `values` [out, depth].
-fn add_product(values: &mut [f32], b: &[f32], a: &[f32], [rank, depth]: [usize; 2]) {
-    for (row, b) in values.chunks_mut(depth).zip(b.chunks(rank)) {
-        for (a, &share) in a.chunks(depth).zip(b) {
-            row.iter_mut().zip(a).for_each(|(v, a)| *v += share * a);
-        }
     }
 }

@@ -5,9 +5,9 @@
 //! on an H100 with 2048 rows: 90 to 173 TFLOP/s for weights of a draft's layers, 187 for a head of 32,000 forward; with
 //! about a hundred tiles the last of them leave most of the adapter idle.
 
-use super::dense::{Product, reference};
+use super::dense::{Product, reference_in, slices};
 use crate::kernel;
-use crate::shader::{Caps, Case, Category, Dispatch, Variant, fold_grid};
+use crate::shader::{Caps, Case, Category, Dispatch, Real, Variant, fold_grid};
 use crate::tensor::DType;
 
 kernel! {
@@ -26,6 +26,8 @@ pub struct Tile {
     pub depth: usize,
     /// Its subgroups along rows and columns.
     pub teams: [usize; 2],
+    /// Of the depth; y comes in as many parts, whose sum it is.
+    pub slices: usize,
 }
 
 impl Tile {
@@ -35,6 +37,7 @@ impl Tile {
             columns,
             depth,
             teams,
+            slices: 1,
         }
     }
 
@@ -50,7 +53,13 @@ impl Tile {
     }
 
     fn groups(&self, p: &Product) -> usize {
-        p.m.div_ceil(self.rows) * p.n.div_ceil(self.columns)
+        p.m.div_ceil(self.rows) * p.n.div_ceil(self.columns) * self.slices
+    }
+
+    /// In so many slices that there are about as many workgroups as are enough.
+    fn sliced(self, p: &Product, enough: usize) -> Self {
+        let slices = slices(p, self.groups(p), enough);
+        Self { slices, ..self }
     }
 }
 
@@ -72,17 +81,19 @@ pub fn choose(p: &Product, caps: &Caps) -> Option<Tile> {
     if !caps.matrix_units(DType::F16) || stored.iter().any(|n| !n.is_multiple_of(4)) {
         return None;
     }
-    let (groups, parallel) = (WIDE.groups(p), caps.parallel as usize);
-    let best = match p.a_turned || groups >= 4 * parallel {
-        _ if 4 * groups <= 3 * parallel => [SMALL, SMALL, SMALL],
-        true => [WIDE, SMALL, SMALL],
-        false => [DEEP, WIDE, SMALL],
+    let parallel = caps.parallel as usize;
+    let wide = WIDE.sliced(p, parallel);
+    let small = SMALL.sliced(p, 2 * parallel);
+    let best = match p.a_turned || wide.groups(p) >= 4 * parallel {
+        _ if 4 * wide.groups(p) <= 3 * parallel => [small, small, small],
+        true => [wide, small, small],
+        false => [DEEP, WIDE, small],
     };
     let fit = |t: &Tile| t.bytes(p) <= caps.max_workgroup_bytes as usize;
     best.into_iter().find(fit)
 }
 
-/// One dispatch of the product in such tiles. With `accumulate`, y must hold something.
+/// One dispatch of the product in such tiles: y f32 `[slices, m, n]`.
 pub fn dispatch(p: Product, tile: Tile, binds: Binds, caps: &Caps) -> Dispatch {
     let params = Params {
         m: p.m as u32,
@@ -99,7 +110,7 @@ pub fn dispatch(p: Product, tile: Tile, binds: Binds, caps: &Caps) -> Dispatch {
             .set("TEAMS_N", tile.teams[1])
             .set("A_TURNED", p.a_turned)
             .set("B_TURNED", p.b_turned)
-            .set("ACCUMULATE", p.accumulate),
+            .set("SLICES", tile.slices),
         params: bytemuck::bytes_of(&params).to_vec(),
         args: binds.args(),
         grid: fold_grid(tile.groups(&p) as u64, caps),
@@ -121,8 +132,9 @@ fn cases() -> Vec<Case> {
         Product::forward(68, [20, 36]),
         Product::backward_x(20, [36, 68]),
         Product::backward_w(36, [20, 68]),
-        Product::backward_w(36, [68, 4]).accumulated(),
     ];
+    let sliced = Product::backward_w(100, [68, 4]);
+    let slices = Tile { slices: 3, ..SMALL };
     let large = [
         (Product::forward(36, [132, 36]), WIDE),
         (
@@ -130,16 +142,23 @@ fn cases() -> Vec<Case> {
             Tile { depth: 32, ..DEEP },
         ),
     ];
-    let all = small.map(|p| (p, SMALL)).into_iter().chain(large);
+    let all = (small.map(|p| (p, SMALL)).into_iter())
+        .chain([(sliced, slices)])
+        .chain(large);
     for (i, (p, tile)) in all.enumerate() {
         let max_groups = if i % 2 == 1 { 2 } else { 65_535 };
         let caps = with_matrix_units(&Caps {
             max_groups,
             ..Caps::default()
         });
-        cases.push(p.case(dispatch(p, tile, binds, &caps)));
+        cases.push(p.case(dispatch(p, tile, binds, &caps), tile.slices));
     }
     cases
+}
+
+fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
+    let v = case.variant();
+    reference_in(case, arrays, v.u32("SLICES") as usize, v.u32("BK") as usize)
 }
 
 #[cfg(test)]
@@ -153,11 +172,18 @@ mod tests {
             parallel: 128,
             ..with_matrix_units(&Caps::default())
         };
+        let three = Tile { slices: 3, ..WIDE };
+        let many = Tile {
+            slices: 64,
+            ..SMALL
+        };
         for (p, tile, of_less) in [
             (Product::forward(2048, [32_000, 768]), WIDE, WIDE),
             (Product::forward(2048, [2304, 768]), DEEP, WIDE),
             (Product::backward_w(2048, [2304, 768]), WIDE, WIDE),
-            (Product::backward_w(2048, [768, 768]), SMALL, SMALL),
+            (Product::backward_w(2048, [768, 768]), three, three),
+            (Product::backward_w(512, [768, 768]), SMALL, SMALL),
+            (Product::backward_w(32_768, [96, 96]), many, many),
         ] {
             for (kib, tile) in [(48, tile), (32, of_less)] {
                 let caps = Caps {

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::graph::{Backward, Lower, Op, Value};
 use crate::kernels::matmul::{dense, dense_coop, dense_lanes};
+use crate::kernels::reduce::columns;
 use crate::tensor::{DType, Format};
 
 /// y [m, n] = A [m, k] · B [k, n].
@@ -74,31 +75,53 @@ impl Op for Product {
         let Some([m, n, k]) = self.sizes(&shapes[0], &shapes[1]) else {
             return Ok(false);
         };
-        let (a, b, y) = (lower.contiguous(0)?, lower.contiguous(1)?, lower.output);
+        let (a, b) = (lower.contiguous(0)?, lower.contiguous(1)?);
         let product = dense::Product {
             m,
             n,
             k,
             a_turned: self.a_turned,
             b_turned: self.b_turned,
-            accumulate: false,
         };
         let tile = match lower.weights {
             Format::F16 => dense_coop::choose(&product, lower.caps),
             _ => None,
         };
-        let dispatch = match (tile, lower.caps.lanes()) {
+        // Slices are put beside each other and added up.
+        let mut into = |slices: usize| match slices {
+            1 => lower.output,
+            _ => lower.memory.scratch_as(DType::F32, slices * m * n),
+        };
+        let (dispatch, slices, y) = match (tile, lower.caps.lanes()) {
             (Some(tile), _) => {
+                let y = into(tile.slices);
                 let binds = dense_coop::Binds { a, b, y };
-                dense_coop::dispatch(product, tile, binds, lower.caps)
+                let d = dense_coop::dispatch(product, tile, binds, lower.caps);
+                (d, tile.slices, y)
             }
             (None, Some(lanes)) => {
+                let y = lower.output;
                 let binds = dense_lanes::Binds { a, b, y };
-                dense_lanes::dispatch(product, binds, lanes, lower.caps)
+                let d = dense_lanes::dispatch(product, binds, lanes, lower.caps);
+                (d, 1, y)
             }
-            (None, None) => dense::dispatch(product, dense::Binds { a, b, y }, lower.caps),
+            (None, None) => {
+                let tile = dense::choose(&product, lower.caps);
+                let y = into(tile.slices);
+                let binds = dense::Binds { a, b, y };
+                let d = dense::dispatch(product, tile, binds, lower.caps);
+                (d, tile.slices, y)
+            }
         };
         lower.memory.push(dispatch);
+        if slices > 1 {
+            let binds = columns::Binds {
+                x: y,
+                y: lower.output,
+            };
+            let d = columns::dispatch([slices, m * n], 1.0, false, binds, lower.caps);
+            lower.memory.push(d);
+        }
         Ok(true)
     }
 

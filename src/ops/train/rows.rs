@@ -2,7 +2,6 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Backward, Lower, Op, Value};
-use crate::kernels::elementwise::fill;
 use crate::kernels::embedding::{rows, scatter};
 use crate::tensor::DType;
 
@@ -74,9 +73,6 @@ impl Op for Scatter {
     fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
         let (n, width) = (lower.shape_of(0, 0), lower.shape[1]);
         let table = [by_fours(self.rows, width)?, width];
-        let binds = fill::Binds { y: lower.output };
-        let d = fill::dispatch((table[0] * width) as u32, 0.0, binds, lower.caps);
-        lower.memory.push(d);
         let binds = scatter::Binds {
             ids: lower.contiguous(1)?,
             dy: lower.contiguous(0)?,
