@@ -1,7 +1,7 @@
 //! What a training reads and writes: recorded rows, texts, drafts in folders, and its own state.
 
 use cascadia::engine::distill::{
-    Author, Batch, Loss, Optimizer, Recorded, Settings, Texts, Trainer,
+    Author, Batch, Distributions, Loss, Optimizer, Recorded, Settings, Texts, Trainer,
 };
 use cascadia::engine::language::{Language, Scorer};
 use cascadia::io::{LanguageFiles, save};
@@ -215,7 +215,9 @@ fn texts_teach_what_follows_a_prompt_alone() {
     texts.push_answered(&pair.tokens[..5], &pair.tokens[5..9]);
     texts.push_prompt(&pair.tokens[..6]);
     assert_eq!(texts.sequences(), 4);
-    let batch = texts.batch([1, 2], true).unwrap_or_else(|e| panic!("{e}"));
+    let batch = texts
+        .batch([1, 2], Distributions::Host)
+        .unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(batch.rows, [0, 1, 2, 3, 16, 17, 18, 19]);
     assert_eq!(
         batch.labels.as_deref(),
@@ -228,7 +230,7 @@ fn texts_teach_what_follows_a_prompt_alone() {
         assert!((a - b).abs() < 1e-5, "{a} {b}");
     }
     let mut author = Author::new(&pair.draft, 12, 1.0, 3).unwrap_or_else(|e| panic!("{e}"));
-    let answered = texts.batch_by([3], &mut author, 1, false);
+    let answered = texts.batch_by([3], &mut author, 1, Distributions::None);
     let answered = answered.unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(answered.rows, [5, 6, 7]);
     assert!(answered.probs.is_empty());

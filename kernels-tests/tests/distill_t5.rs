@@ -2,7 +2,9 @@
 //! one with a tied head and ReLU, one with a head of its own and gated GELU.
 
 use cascadia::device::Device;
-use cascadia::engine::distill::{Author, Batch, Loss, Prompts, Settings, Texts, Trainer};
+use cascadia::engine::distill::{
+    Author, Batch, Distributions, Loss, Prompts, Settings, Texts, Trainer,
+};
 use cascadia::engine::language::{Language, Scorer};
 use cascadia::plan::Options;
 use cascadia::tensor::DType;
@@ -227,7 +229,9 @@ fn texts_are_read_by_the_encoder_and_answers_are_taught() {
     texts.push_text(&tokens);
     texts.push_prompt(&tokens[..4]);
     assert_eq!(texts.sequences(), 5);
-    let batch = texts.batch(0..4, true).unwrap_or_else(|e| fails(e));
+    let batch = texts
+        .batch(0..4, Distributions::Host)
+        .unwrap_or_else(|e| fails(e));
     batch.check(512, false).unwrap_or_else(|e| fails(e));
     assert_eq!(batch.prompts.lengths, [8, 3, 8, 3]);
     assert_eq!(batch.prompts.tokens[..8], [10, 11, 12, 13, 14, 15, 16, 21]);
@@ -254,7 +258,7 @@ fn texts_are_read_by_the_encoder_and_answers_are_taught() {
     }
     let mut author = Author::new(&target, 8, 1.0, 3).unwrap_or_else(|e| fails(e));
     let written = texts
-        .batch_by([4], &mut author, 1, false)
+        .batch_by([4], &mut author, 1, Distributions::None)
         .unwrap_or_else(|e| fails(e));
     assert_eq!(written.rows, [0, 1, 2]);
     assert_eq!((written.prompts.lengths[0], written.tokens[0]), (4, 0));

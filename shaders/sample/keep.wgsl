@@ -1,4 +1,4 @@
-// kept[slots[j]] = softmax(logits[r]): with ALL, r = j for each j <= a, else j = 0 and r = a, where a = outcome[0] is the
+// kept[slots[j]] = softmax(sharpness logits[r]): with ALL, r = j for each j <= a, else j = 0 and r = a, where a = outcome[0] is the
 // number of proposals accepted: row a is the one that predicts the token after them. A slot beyond the ring: none.
 // grid: rows workgroups with ALL, else 1, folded. One workgroup owns one row.
 //!use reduce
@@ -12,6 +12,7 @@ const WG = 64u;        // invocations per workgroup, a power of two
 struct Params {
   rows: u32,
   ring: u32,
+  sharpness: f32,   // above 0
 }
 
 @group(0) @binding(0) var<storage, read>       logits:  array<f32>;  // [rows, V]
@@ -36,11 +37,11 @@ fn main(
   for (var c = lid; c < V; c += WG) { most = max(most, logits[row * V + c]); }
   most = workgroup_max(most, lid);
   var sum = 0.0;
-  for (var c = lid; c < V; c += WG) { sum += exp(logits[row * V + c] - most); }
+  for (var c = lid; c < V; c += WG) { sum += exp(params.sharpness * (logits[row * V + c] - most)); }
   sum = workgroup_sum(sum, lid);
   let slot = slots[j];
   let wanted = j <= a && slot < params.ring;
   for (var c = lid; c < V; c += WG) {
-    if wanted { kept[slot * V + c] = exp(logits[row * V + c] - most) / sum; }
+    if wanted { kept[slot * V + c] = exp(params.sharpness * (logits[row * V + c] - most)) / sum; }
   }
 }

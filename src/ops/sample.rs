@@ -79,6 +79,62 @@ impl<'g> Sampler<'g> {
     }
 }
 
+/// Inputs: logits, last, slots, kept.
+#[derive(Debug)]
+struct Keep {
+    sharpness: f32,
+}
+
+impl Op for Keep {
+    fn name(&self) -> &'static str {
+        "keep"
+    }
+
+    fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
+        same_vocabulary(inputs[0], inputs[3])
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        Some(3)
+    }
+
+    fn lower(&self, lower: &mut Lower<'_>) -> Result<bool> {
+        let shape = keep::Shape {
+            rows: lower.shape_of(0, 0),
+            vocab: lower.shape_of(0, 1),
+            ring: lower.shape_of(3, 0),
+            all: true,
+            sharpness: self.sharpness,
+        };
+        let binds = keep::Binds {
+            logits: lower.contiguous(0)?,
+            outcome: lower.strided(1)?.0,
+            slots: lower.strided(2)?.0,
+            kept: lower.strided(3)?.0,
+        };
+        lower.memory.push(keep::dispatch(shape, binds, lower.caps));
+        Ok(true)
+    }
+}
+
+impl<'g> Value<'g> {
+    /// Of logits [rows, vocabulary], softmax(logits / temperature) of rows 0 to `last` u32 [1], as many as there are,
+    /// into the rows of the state `kept` f32 [ring, vocabulary] that `slots` u32 [at least rows] names; one beyond it
+    /// names none. The result is `kept`.
+    #[track_caller]
+    pub fn keep(
+        self,
+        last: Value<'g>,
+        slots: Value<'g>,
+        kept: Value<'g>,
+        temperature: f32,
+    ) -> Value<'g> {
+        let sharpness = 1.0 / temperature;
+        let inputs = [self, last, slots, kept];
+        self.graph().apply(Keep { sharpness }, &inputs)
+    }
+}
+
 /// Inputs: logits, history, draft_start, target_start, settings, fault, q.
 #[derive(Debug)]
 struct Propose;
@@ -255,6 +311,7 @@ impl Op for VerifyOp {
             vocab,
             ring,
             all,
+            sharpness: 1.0,
         };
         let binds = keep::Binds {
             logits,

@@ -5,7 +5,7 @@ use super::common::Common;
 use super::language::files;
 use super::lessons::{Lessons, Student};
 use super::training::{Course, Training};
-use cascadia::engine::distill::{Loss, Settings, Trainer};
+use cascadia::engine::distill::{Distributions, Loss, Settings, Trainer};
 use cascadia::engine::language::{Language, embedded};
 use cascadia::plan::Options;
 use cascadia::tensor::DType;
@@ -140,6 +140,10 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     };
     training.run(&mut trainer, &course, |trainer, which| {
         let written = student.turn(args, trainer)?;
-        lessons.batch(which, !hard, written)
+        let to = match hard {
+            true => Distributions::None,
+            false => Distributions::Table(trainer),
+        };
+        lessons.batch(which, to, written)
     })
 }

@@ -1,10 +1,11 @@
 //! What `distill` learns from, by the kind of its file.
 
 use super::distill::{Args, Source};
-use cascadia::engine::distill::{Author, Batch, Recorded, Texts, Trainer, mixed};
+use cascadia::engine::distill::{Author, Batch, Distributions, Recorded, Texts, Trainer, mixed};
 use cascadia::engine::language::Language;
 use cascadia::io::text::Tokenizer;
 use cascadia::io::{LanguageFiles, utf8};
+use cascadia::models::language::Config;
 use cascadia::plan::Options;
 use cascadia::{Error, Result};
 use serde_json::Value;
@@ -85,7 +86,10 @@ impl Lessons {
         let text = utf8(&path.display().to_string(), bytes)?;
         match ending("jsonl") || ending("json") {
             true => lines(path, &text, &tokenizer, args, &target, &mut texts)?,
-            false => texts.push_text(&tokenizer.encode(&text, false)?),
+            false => {
+                let tokens = tokenizer.encode(&text, false)?;
+                texts.push_stream(&tokens, begin(&tokenizer, target.config()));
+            }
         }
         if texts.sequences() == 0 {
             return Err(Error::file(
@@ -108,17 +112,17 @@ impl Lessons {
         matches!(self, Self::Recorded(_))
     }
 
-    /// The given sequences, with distributions where `soft`; written by `student` where there is one.
+    /// The given sequences, with distributions as `to` says; written by `student` where there is one.
     pub fn batch(
         &mut self,
         which: Vec<usize>,
-        soft: bool,
+        to: Distributions<'_>,
         student: Option<(&mut Author, u64)>,
     ) -> Result<Batch> {
         match (self, student) {
             (Self::Recorded(rows), _) => Ok(rows.batch(which)),
-            (Self::Texts(texts), None) => texts.batch(which, soft),
-            (Self::Texts(texts), Some((author, seed))) => texts.batch_by(which, author, seed, soft),
+            (Self::Texts(texts), None) => texts.batch(which, to),
+            (Self::Texts(texts), Some((author, seed))) => texts.batch_by(which, author, seed, to),
         }
     }
 }
@@ -150,6 +154,15 @@ impl Student {
         }
         Ok(self.author.as_mut().map(|author| (author, seed)))
     }
+}
+
+/// The token that begins a text: the tokenizer's, else the configuration's.
+pub fn begin(tokenizer: &Tokenizer, config: &Config) -> Option<u32> {
+    let said = match config {
+        Config::Decoder(config) => config.bos,
+        Config::T5(_) => None,
+    };
+    tokenizer.bos().or(said)
 }
 
 /// Whether the name of `path` ends in .`end`.
@@ -188,10 +201,23 @@ fn lines(
             args.max_new,
         )?),
     };
-    for (i, object) in objects(path, text)?.into_iter().enumerate() {
+    let objects = objects(path, text)?;
+    let field = |object: &Value, name: &str| object.get(name)?.as_str().map(String::from);
+    let alone = |o: &Value| o.get("prompt").is_none() && o.get("answer").is_none();
+    let whole: Vec<String> = (objects.iter())
+        .filter(|o| alone(o))
+        .filter_map(|o| field(o, "text"))
+        .collect();
+    let mut whole = tokenizer.encode_all(&whole)?.into_iter();
+    let first = begin(tokenizer, target.config());
+    for (i, object) in objects.iter().enumerate() {
         let field = |name: &str| object.get(name).and_then(|v| v.as_str());
         match (field("text"), field("prompt"), field("answer")) {
-            (Some(text), None, None) => texts.push_text(&tokenizer.encode(text, false)?),
+            (Some(_), None, None) if alone(object) => {
+                if let Some(tokens) = whole.next() {
+                    texts.push_stream(&tokens, first);
+                }
+            }
             (Some(answer), Some(prompt), None) | (None, Some(prompt), Some(answer)) => {
                 let prompt = tokenizer.prompt(prompt)?;
                 texts.push_answered(&prompt, &tokenizer.encode(answer, false)?);

@@ -2,9 +2,9 @@
 
 use super::Outcome;
 use super::common::{Common, Float};
-use super::lessons::{ends, objects};
+use super::lessons::{begin, ends, objects};
 use super::training::{Course, Training};
-use cascadia::engine::distill::{Loss, Settings, Texts, Trainer, fresh};
+use cascadia::engine::distill::{Distributions, Loss, Settings, Texts, Trainer, fresh};
 use cascadia::engine::language::Language;
 use cascadia::io::text::Tokenizer;
 use cascadia::io::{LanguageFiles, folder, utf8};
@@ -74,16 +74,9 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         sequences: texts.sequences(),
         ordered: false,
     };
-    training.run(&mut trainer, &course, |_, which| texts.batch(which, false))
-}
-
-/// The token that begins a text: the tokenizer's, else the configuration's.
-fn begin(tokenizer: &Tokenizer, config: &Config) -> Option<u32> {
-    let said = match config {
-        Config::Decoder(config) => config.bos,
-        Config::T5(_) => None,
-    };
-    tokenizer.bos().or(said)
+    training.run(&mut trainer, &course, |_, which| {
+        texts.batch(which, Distributions::None)
+    })
 }
 
 /// The tokens of all texts one after the other, each ended by the token that ends a text where there is one. Where an

@@ -118,7 +118,7 @@ impl Training {
         &self,
         trainer: &mut Trainer,
         course: &Course,
-        mut batch: impl FnMut(&Trainer, Vec<usize>) -> Result<Batch>,
+        mut batch: impl FnMut(&mut Trainer, Vec<usize>) -> Result<Batch>,
     ) -> Result<Outcome> {
         let state = self.output.join(STATE);
         if self.resume {
@@ -134,12 +134,15 @@ impl Training {
         // Those of the steps made before.
         order.skip(trainer.steps() as usize * size * self.accumulate);
         while trainer.steps() < self.steps {
-            let batches = (0..self.accumulate).map(|_| batch(trainer, order.next(size)));
-            let batches = batches.collect::<Result<Vec<Batch>>>()?;
-            let step = trainer.step(&batches)?;
+            for part in 0..self.accumulate {
+                let batch = batch(trainer, order.next(size))?;
+                if let Some(step) = trainer.part(&batch, part, self.accumulate)? {
+                    losses.push(step.loss);
+                }
+            }
             self.converges(trainer)?;
-            losses.push(step.loss);
-            bar.set_message(format!("loss {:.4}", step.loss));
+            let loss = losses.last().copied().unwrap_or(f64::NAN);
+            bar.set_message(format!("loss {loss:.4}"));
             bar.set_position(trainer.steps());
             let due = |every: u64| trainer.steps().is_multiple_of(every);
             if self.save_every.is_some_and(due) {

@@ -1,8 +1,10 @@
 //! Training: a draft learns from the target's distributions ("Online Speculative Decoding", arXiv 2310.07177), or a
 //! model from texts alone.
 
+mod author;
 mod batch;
 mod copies;
+mod distributions;
 mod export;
 mod fresh;
 mod host;
@@ -16,10 +18,12 @@ mod texts;
 mod trainer;
 
 pub use crate::kernels::loss::distill::Loss;
+pub use author::Author;
 pub use batch::{Batch, Prompts, Recorded};
+pub use distributions::Distributions;
 pub use fresh::{fresh, mixed};
 pub use parts::Score;
 pub use settings::{Optimizer, Schedule, Settings};
 pub use standing::Standing;
-pub use texts::{Author, Texts};
+pub use texts::Texts;
 pub use trainer::{Step, Trainer};

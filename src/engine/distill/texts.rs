@@ -1,9 +1,9 @@
 //! Texts that a model learns from: their tokens, and a target's distributions after each of them.
 
+use super::author::Author;
 use super::batch::{Batch, Prompts};
-use crate::engine::language::{
-    Draft, DraftLen, Language, Request, Room, Sampling, Scorer, Session,
-};
+use super::distributions::Distributions;
+use crate::engine::language::{Language, Scorer};
 use crate::error::{Error, Result};
 use crate::models::language::Config;
 use std::sync::Arc;
@@ -196,7 +196,7 @@ impl Texts {
         which: impl IntoIterator<Item = usize>,
         author: &mut Author,
         seed: u64,
-        soft: bool,
+        to: Distributions<'_>,
     ) -> Result<Batch> {
         let mut answered = Vec::new();
         for (i, at) in which.into_iter().enumerate() {
@@ -211,22 +211,26 @@ impl Texts {
             self.answer(&mut lesson, author, seed.wrapping_add(i as u64))?;
             answered.push(lesson);
         }
-        self.taught(&answered, soft)
+        self.taught(&answered, to)
     }
 
     /// The given sequences as one batch: every row that predicts a token of what is taught, with the target's
-    /// distribution where `soft`, and the token that comes.
+    /// distribution there as `to` says, and the token that comes.
     ///
     /// # Errors
-    /// As [`Scorer::logits`]; [`Error::Weights`] where the target's logits are not finite.
-    pub fn batch(&mut self, which: impl IntoIterator<Item = usize>, soft: bool) -> Result<Batch> {
+    /// As [`Scorer::keep`]; [`Error::Weights`] where the target's logits are not finite.
+    pub fn batch(
+        &mut self,
+        which: impl IntoIterator<Item = usize>,
+        to: Distributions<'_>,
+    ) -> Result<Batch> {
         let all = self.lessons.len().max(1);
         let chosen = which.into_iter().map(|at| self.lessons[at % all].clone());
         let chosen: Vec<Lesson> = chosen.collect();
-        self.taught(&chosen, soft)
+        self.taught(&chosen, to)
     }
 
-    fn taught(&mut self, lessons: &[Lesson], soft: bool) -> Result<Batch> {
+    fn taught(&mut self, lessons: &[Lesson], mut to: Distributions<'_>) -> Result<Batch> {
         let mut batch = Batch {
             len: self.len,
             prompts: Prompts {
@@ -249,110 +253,52 @@ impl Texts {
             if let Some(labels) = &mut batch.labels {
                 labels.extend(&lesson.tokens[lesson.first + 1..]);
             }
-            if soft {
-                let Some(scorer) = &mut self.scorer else {
-                    return Err(Error::Usage(
-                        "no target teaches these texts: they have no distributions".into(),
-                    ));
-                };
-                if self.start.is_some() {
-                    scorer.encode(&lesson.prompt)?;
-                }
-                let logits = scorer.logits(&lesson.tokens)?;
-                let vocab = logits.shape()[1];
-                let values = logits.to_f32();
-                for row in taught {
-                    let probs = softmax(&values[row * vocab..][..vocab], self.temperature);
-                    batch.probs.extend(probs.ok_or_else(|| {
-                        Error::Weights(format!(
-                            "the target's logits at position {row} are not all finite numbers"
-                        ))
-                    })?);
-                }
-            }
+        }
+        if !matches!(to, Distributions::None) {
+            let room = lessons.len() * self.len;
+            self.score(lessons, room, &mut batch, &mut to)?;
         }
         Ok(batch)
     }
-}
 
-/// A model that writes answers.
-pub struct Author {
-    session: Session,
-    temperature: f32,
-    max_new: usize,
-}
-
-impl Author {
-    /// `model` writes at most `max_new` tokens, drawn at `temperature`, in sequences of at most `len`.
-    ///
-    /// # Errors
-    /// As [`Session::new`].
-    pub fn new(
-        model: &Arc<Language>,
-        len: usize,
-        temperature: f32,
-        max_new: usize,
-    ) -> Result<Self> {
-        Ok(Self {
-            session: Session::new(model, Draft::None, Room::of(len))?,
-            temperature,
-            max_new,
-        })
-    }
-
-    /// Bytes on the device beside the model's weights.
-    pub fn bytes(&self) -> u64 {
-        self.session.bytes()
-    }
-
-    /// Forgets what was computed, as the model's weights are others now; answers have at most `max_new` tokens from now on.
-    pub fn begin_anew(&mut self, max_new: usize) {
-        self.session.forget();
-        self.max_new = max_new;
-    }
-
-    /// An answer to `prompt`, as much as makes `len` tokens with what the decoder has of it.
-    ///
-    /// # Errors
-    /// As [`Session::generate`].
-    pub fn answer(&mut self, prompt: &[u32], len: usize, seed: u64) -> Result<Vec<u32>> {
-        let begun = match self.session.target().has_encoder() {
-            true => 1,
-            false => prompt.len(),
+    /// The target's distributions of all rows that are taught: as many sequences at a time as the scorer has room for.
+    fn score(
+        &mut self,
+        lessons: &[Lesson],
+        room: usize,
+        batch: &mut Batch,
+        to: &mut Distributions<'_>,
+    ) -> Result<()> {
+        let Some(scorer) = &mut self.scorer else {
+            return Err(Error::Usage(
+                "no target teaches these texts: they have no distributions".into(),
+            ));
         };
-        let max_new = len.saturating_sub(begun).min(self.max_new);
-        if max_new == 0 {
-            return Ok(Vec::new());
+        let (mut from, mut at) = (0, 0);
+        while from < lessons.len() {
+            let mut rows = Vec::new();
+            for lesson in &lessons[from..] {
+                let taught = lesson.first..lesson.tokens.len() - 1;
+                if rows.len() + taught.len() > scorer.kept_rows() {
+                    break;
+                }
+                if self.start.is_some() {
+                    scorer.encode(&lesson.prompt)?;
+                }
+                scorer.keep(&lesson.tokens, taught.clone(), rows.len(), self.temperature)?;
+                rows.extend(taught);
+                from += 1;
+            }
+            let sound = to.take(scorer, at, rows.len(), room, batch)?;
+            if let Some((row, _)) = rows.iter().zip(sound).find(|(_, sound)| !sound) {
+                return Err(Error::Weights(format!(
+                    "the target's logits at position {row} are not all finite numbers"
+                )));
+            }
+            at += rows.len();
         }
-        let request = Request {
-            max_new,
-            sampling: Sampling {
-                temperature: self.temperature,
-                seed,
-                ..Sampling::greedy()
-            },
-            draft_len: DraftLen::Off,
-            stop: self.session.target().config().eos().to_vec(),
-            check: false,
-        };
-        let mut answer = Vec::new();
-        let mut generation = self.session.generate(prompt, &request)?;
-        while let Some(tokens) = generation.next()? {
-            answer.extend(tokens);
-        }
-        Ok(answer)
+        Ok(())
     }
-}
-
-/// softmax(logits / temperature); `None` where they are no numbers.
-fn softmax(logits: &[f32], temperature: f32) -> Option<Vec<f32>> {
-    let most = logits.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-    let e: Vec<f64> = (logits.iter())
-        .map(|&v| (f64::from(v - most) / f64::from(temperature)).exp())
-        .collect();
-    let sum: f64 = e.iter().sum();
-    let fine = sum.is_finite() && sum > 0.0;
-    fine.then(|| e.into_iter().map(|v| (v / sum) as f32).collect())
 }
 
 #[cfg(test)]

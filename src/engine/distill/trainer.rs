@@ -57,6 +57,8 @@ pub struct Trainer {
     pub(super) rejected: u64,
     /// Rejected steps since the last that was not.
     in_a_row: u64,
+    /// Of the settings' learning rate.
+    rate: f32,
     /// Of a row's gradients where products are made of halves.
     pub(super) loss_scale: f32,
     /// The mean norm of the last steps, each one weighing a tenth.
@@ -121,6 +123,7 @@ impl Trainer {
             steps: 0,
             rejected: 0,
             in_a_row: 0,
+            rate: 1.0,
             loss_scale: LOSS_SCALE,
             norm: None,
             marked: None,
@@ -145,6 +148,16 @@ impl Trainer {
     /// Steps made, rejected ones included.
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// The share of the settings' learning rate that steps take.
+    pub fn rate(&self) -> f32 {
+        self.rate
+    }
+
+    /// Has steps take that share of the settings' learning rate from now on.
+    pub fn slow_to(&mut self, rate: f32) {
+        self.rate = rate;
     }
 
     /// Plans made so far, one for each size of batch.
@@ -207,7 +220,7 @@ impl Trainer {
             self.gathered = 0.0;
         }
         self.wake()?;
-        let rate = self.settings.rate(self.steps);
+        let rate = self.rate * self.settings.rate(self.steps);
         let limit = match self.norm.filter(|_| self.steps >= SETTLED) {
             Some(norm) => (norm * f64::from(self.settings.explosion)) as f32,
             None => 0.0,

@@ -19,6 +19,11 @@ use std::time::{Duration, Instant};
 
 /// Gradients of a larger norm are scaled down to it.
 const CLIP: f32 = 1.0;
+/// What a learning rate is multiplied by where an update is rolled back, and where one stands, up to the settings'; and
+/// the least share of that.
+const SLOWER: f32 = 0.5;
+const FASTER: f32 = 1.5;
+const SLOWEST: f32 = 1.0 / 64.0;
 /// The file of a draft's weights in its folder.
 const WEIGHTS: &str = "model.safetensors";
 
@@ -253,10 +258,13 @@ impl Learner {
         self.figures.rows += update.rows;
         self.figures.rejected += update.rejected;
         self.figures.canary = Some(update.overlaps());
+        let rate = self.trainer.rate();
         if verdict == Verdict::RolledBack {
             self.figures.rolled_back += 1;
+            self.trainer.slow_to((rate * SLOWER).max(SLOWEST));
             return Ok(());
         }
+        self.trainer.slow_to((rate * FASTER).min(1.0));
         self.serve()?;
         self.figures.updates += 1;
         self.figures.version += 1;

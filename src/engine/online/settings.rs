@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Held-out rows that an update is judged by: the last so many, and all of the last buffer.
-pub(super) const CANARY: usize = 128;
+pub(super) const CANARY: usize = 256;
 
 /// Of which tokens the target's distributions are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct OnlineSettings {
     /// `max_rows` at most.
     pub remember: usize,
     pub loss: Loss,
+    /// The learning rate, at most: an update that is rolled back halves it, one that stands raises it by half. So a draft
+    /// that has nothing to learn is left alone before long, and one that meets something new learns at full speed again.
     pub lr: f32,
     /// Steps of an update, each over the whole buffer; the paper's code makes one.
     pub steps: usize,

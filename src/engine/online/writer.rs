@@ -2,7 +2,7 @@
 //! "Online Speculative Decoding" (arXiv 2310.07177).
 
 use super::{OnlineSettings, Source};
-use crate::engine::distill::{Author, Batch, Texts};
+use crate::engine::distill::{Author, Batch, Distributions, Texts};
 use crate::engine::language::Language;
 use crate::error::Result;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl Writer {
         };
         texts.clear();
         texts.push_prompt(prompt);
-        let mut batch = texts.batch_by([0], author, seed, true)?;
+        let mut batch = texts.batch_by([0], author, seed, Distributions::Host)?;
         let Some(&last) = batch.rows.last() else {
             return Ok(None);
         };

@@ -1,7 +1,7 @@
 //! Drafts for the experiment: distilled on answers of the target, or begun anew.
 
 use super::draws::Draws;
-use crate::engine::distill::{Batch, Settings, Texts, Trainer};
+use crate::engine::distill::{Batch, Distributions, Settings, Texts, Trainer};
 use crate::engine::language::Language;
 use crate::error::{Error, Result};
 use crate::io::{LanguageFiles, save};
@@ -74,8 +74,8 @@ pub fn distilled(
     for step in 0..order.len().div_ceil(batch).min(how.steps) {
         // The last one is filled up with the first lessons.
         let which = (0..batch).map(|i| order[(step * batch + i) % order.len()]);
-        let mut lesson = lessons.batch(which, true)?;
-        cut(&mut lesson, how.rows, draft.config().vocab());
+        let mut lesson = lessons.batch(which, Distributions::Table(&mut trainer))?;
+        cut(&mut lesson, how.rows);
         trainer.step(&[lesson])?;
     }
     let folder = temporary()?;
@@ -84,14 +84,14 @@ pub fn distilled(
 }
 
 /// Cuts the last rows off, down to a multiple of `rows`, where there are as many.
-fn cut(batch: &mut Batch, rows: usize, vocab: usize) {
+fn cut(batch: &mut Batch, rows: usize) {
     let count = batch.rows.len();
     let keep = count / rows.max(1) * rows.max(1);
     if keep == 0 {
         return;
     }
     batch.rows.truncate(keep);
-    batch.probs.truncate(keep * vocab);
+    batch.slots.truncate(keep);
     if let Some(labels) = &mut batch.labels {
         labels.truncate(keep);
     }
@@ -141,14 +141,14 @@ mod tests {
             len: 100,
             tokens: vec![0; 100],
             rows: (0..rows).collect(),
-            probs: vec![0.5; 2 * rows as usize],
+            slots: (0..rows).collect(),
             labels: Some(vec![1; rows as usize]),
             ..Batch::default()
         };
         for (rows, left) in [(70, 64), (64, 64), (20, 20)] {
             let mut b = batch(rows);
-            cut(&mut b, 32, 2);
-            assert_eq!((b.rows.len(), b.probs.len()), (left, 2 * left));
+            cut(&mut b, 32);
+            assert_eq!((b.rows.len(), b.slots.len()), (left, left));
             assert_eq!(b.labels.map(|l| l.len()), Some(left));
         }
     }

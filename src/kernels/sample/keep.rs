@@ -10,7 +10,7 @@ use crate::tensor::DType;
 
 kernel! {
     "sample/keep.wgsl",
-    params { rows: u32, ring: u32 },
+    params { rows: u32, ring: u32, sharpness: f32 },
     binds { logits: Read, outcome: Read, slots: Read, kept: Write },
 }
 
@@ -25,6 +25,8 @@ pub struct Shape {
     pub ring: usize,
     /// The rows of accepted proposals, too.
     pub all: bool,
+    /// What logits are multiplied by: 1 / temperature.
+    pub sharpness: f32,
 }
 
 /// One dispatch after [`super::accept`], whose first word of `outcome` is a: of logits [rows, V] row a goes to row
@@ -33,6 +35,7 @@ pub fn dispatch(shape: Shape, binds: Binds, caps: &Caps) -> Dispatch {
     let params = Params {
         rows: shape.rows as u32,
         ring: shape.ring as u32,
+        sharpness: shape.sharpness,
     };
     let groups = if shape.all { shape.rows } else { 1 };
     let bytes = 4 * (groups * shape.vocab) as u64;
@@ -76,6 +79,7 @@ fn cases() -> Vec<Case> {
                 vocab,
                 ring,
                 all,
+                sharpness: if rows == 5 { 0.5 } else { 1.0 },
             };
             let binds = Binds {
                 logits: Arg(0),
@@ -111,7 +115,10 @@ fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
     for (row, &slot) in rows.into_iter().zip(case.whole(2)) {
         let row = &arrays[0][row * vocab..][..vocab];
         let most = row.iter().fold(row[0], |a, &b| a.max(b));
-        let e: Vec<R> = row.iter().map(|&v| (v - most).exp()).collect();
+        let sharpness = R::of(f64::from(par.sharpness));
+        let e: Vec<R> = (row.iter())
+            .map(|&v| (sharpness * (v - most)).exp())
+            .collect();
         let sum: R = e.iter().copied().sum();
         if slot < par.ring {
             let to = &mut kept[slot as usize * vocab..][..vocab];
