@@ -30,7 +30,11 @@ struct Round {
     proposals: usize,
     /// Whether those have distributions.
     drafted: bool,
+    /// Tokens that the draft had to catch up with.
+    behind: usize,
     submitted: Instant,
+    /// Whether its time is that of such rounds: the device did not wait for it, and did nothing else meanwhile.
+    timed: bool,
     /// For the target's distributions.
     slots: Vec<u32>,
 }
@@ -144,18 +148,33 @@ impl<'s> Generation<'s> {
 
     /// Submits one round.
     fn submit(&mut self) -> Result<()> {
-        let mut proposals = self.session.controller.next().min(self.wanted() - 1);
         let host = matches!(self.session.drafting, Drafting::Ngram(_));
-        if proposals > 0 && (host || !self.draft_ready) {
-            // Where the next round begins must be known.
-            while !self.pending.is_empty() {
-                self.receive()?;
-            }
-            if self.ended || self.wanted() == 0 {
-                return Ok(());
-            }
-            proposals = proposals.min(self.wanted() - 1);
-            self.session.catch_up()?;
+        let follows = !host && self.draft_ready;
+        let behind = match host || follows {
+            true => 0,
+            false => self.session.behind(self.pending.len()),
+        };
+        let under_way = self.pending.iter().map(|r| r.proposals);
+        let most = self.wanted() - 1;
+        let mut proposals = self.session.controller.next(under_way, behind, most);
+        let watch = self.session.watching.as_ref().map(|w| w.watch);
+        // A sequence of one token has none before it to run once more.
+        let single = !follows && self.session.known.len() + self.pending.len() == 1;
+        let made = self.session.has_plans(&(proposals, false, watch), single);
+        let mut timed = host || !self.pending.is_empty();
+        // A plain step brings one token, other rounds as many as are accepted: where a draft that does not follow them
+        // begins must be known. And while plans are made, nothing is to run whose time would not count.
+        let waits = |r: &Round| !made || proposals > 0 && !follows && (host || r.proposals > 0);
+        while self.pending.iter().any(waits) {
+            self.receive()?;
+        }
+        if self.ended || self.wanted() == 0 {
+            return Ok(());
+        }
+        proposals = proposals.min(self.wanted() - 1);
+        if proposals > 0 && !follows {
+            self.session.catch_up(self.pending.len())?;
+            timed &= host;
         }
         let loading = Instant::now();
         let mut runs: Vec<Arc<Executable>> = Vec::new();
@@ -168,21 +187,20 @@ impl<'s> Generation<'s> {
                 let n = self.session.known.len();
                 self.session.target.store.write("history", n, &proposed)?;
             }
-            Drafting::Model(draft) => {
-                // A sequence of one token has none before it to run once more.
-                let single = !self.draft_ready && self.session.known.len() == 1;
-                runs.extend(plans::propose(draft, proposals, single)?);
-            }
+            Drafting::Model(draft) => runs.extend(plans::propose(draft, proposals, single)?),
         }
         self.draft_ready = proposals > 0 && !host;
-        let one_hot = host && proposals > 0;
-        let watch = self.session.watching.as_ref().map(|w| w.watch);
+        let verify = (proposals, host && proposals > 0, watch);
+        let made = made && self.session.target.has(&verify);
         let target = &mut self.session.target;
-        runs.push(plans::verify(target, proposals, one_hot, watch)?);
+        runs.push(plans::verify(target, verify.0, verify.1, verify.2)?);
         if self.stats.rounds == 0 && self.pending.is_empty() {
+            // The device may still read the prompt.
+            timed = false;
             self.last = Instant::now();
-        } else if loading.elapsed().as_micros() > 2000 {
-            // A plan was made: that is no part of decoding.
+        } else if !made {
+            // Making plans is no part of decoding.
+            timed = false;
             self.last += loading.elapsed();
         }
         let mut slots = Vec::new();
@@ -195,6 +213,8 @@ impl<'s> Generation<'s> {
         self.pending.push_back(Round {
             proposals,
             drafted: proposals > 0 && !host,
+            behind: if proposals > 0 { behind } else { 0 },
+            timed,
             submitted: Instant::now(),
             slots,
         });
@@ -235,8 +255,8 @@ impl<'s> Generation<'s> {
         self.session.controller.record(&speculate::Round {
             proposed: round.proposals,
             accepted: outcome.accepted,
-            draft_ms: 0.0,
-            verify_ms: seconds * 1e3,
+            behind: round.behind,
+            ms: round.timed.then_some(seconds * 1e3),
         });
         self.stats.plain_seconds = self.session.controller.plain_ms().map(|ms| ms / 1e3);
         self.stats.rounds += 1;
