@@ -10,12 +10,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Rounds under way at most.
+pub(super) const DEPTH: usize = 2;
+
 /// Tokens that come as they are accepted.
 pub struct Generation<'s> {
     session: &'s mut Session,
     stream: Stream,
     request: Request,
     pending: VecDeque<Round>,
+    /// What the oldest of those brought, and when, where it was waited for before it was asked for.
+    arrived: VecDeque<(Vec<u32>, Instant)>,
     /// Results of rounds that had to be waited for before they were asked for.
     ready: VecDeque<Vec<u32>>,
     /// Whether the draft's next round can follow what is submitted.
@@ -99,6 +104,7 @@ impl<'s> Generation<'s> {
             stream,
             request: request.clone(),
             pending: VecDeque::new(),
+            arrived: VecDeque::new(),
             ready: VecDeque::new(),
             draft_ready: false,
             produced: 0,
@@ -124,7 +130,7 @@ impl<'s> Generation<'s> {
             if self.ended {
                 return Ok(None);
             }
-            while self.stream.has_room() && self.wanted() > 0 {
+            while self.pending.len() < DEPTH && self.wanted() > 0 {
                 self.submit()?;
             }
             self.receive()?;
@@ -163,8 +169,8 @@ impl<'s> Generation<'s> {
         let made = self.session.has_plans(&(proposals, false, watch), single);
         let mut timed = host || !self.pending.is_empty();
         // A plain step brings one token, other rounds as many as are accepted: where a draft that does not follow them
-        // begins must be known. And while plans are made, nothing is to run whose time would not count.
-        let waits = |r: &Round| !made || proposals > 0 && !follows && (host || r.proposals > 0);
+        // begins must be known.
+        let waits = |r: &Round| proposals > 0 && !follows && (host || r.proposals > 0);
         while self.pending.iter().any(waits) {
             self.receive()?;
         }
@@ -175,6 +181,13 @@ impl<'s> Generation<'s> {
         if proposals > 0 && !follows {
             self.session.catch_up(self.pending.len())?;
             timed &= host;
+        }
+        if !made {
+            // Nothing is to run meanwhile, as its time would not count. What it brought is not looked at before its turn:
+            // lengths are not to depend on which plans there are.
+            while let Some(words) = self.stream.receive()? {
+                self.arrived.push_back((words, Instant::now()));
+            }
         }
         let loading = Instant::now();
         let mut runs: Vec<Arc<Executable>> = Vec::new();
@@ -201,7 +214,9 @@ impl<'s> Generation<'s> {
         } else if !made {
             // Making plans is no part of decoding.
             timed = false;
-            self.last += loading.elapsed();
+            let took = loading.elapsed();
+            self.last += took;
+            self.arrived.iter_mut().for_each(|a| a.1 += took);
         }
         let mut slots = Vec::new();
         if let Some(watching) = &mut self.session.watching {
@@ -224,10 +239,13 @@ impl<'s> Generation<'s> {
 
     /// Waits for the oldest round.
     fn receive(&mut self) -> Result<()> {
-        let (Some(words), Some(round)) = (self.stream.receive()?, self.pending.pop_front()) else {
+        let arrived = match self.arrived.pop_front() {
+            None => (self.stream.receive()?).map(|words| (words, Instant::now())),
+            arrived => arrived,
+        };
+        let (Some((words, now)), Some(round)) = (arrived, self.pending.pop_front()) else {
             return Ok(());
         };
-        let now = Instant::now();
         let seconds = (now - self.last.max(round.submitted)).as_secs_f64();
         self.stats.seconds += (now - self.last).as_secs_f64();
         self.last = now;

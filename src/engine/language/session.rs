@@ -1,6 +1,6 @@
 //! A target, its draft, and the sequence that both work on.
 
-use super::Generation;
+use super::generation::{DEPTH, Generation};
 use super::model::{Language, Room};
 use super::plans::{self, DraftRun, KMAX, Verify};
 use super::request::Request;
@@ -177,7 +177,7 @@ impl Session {
         self.begin(prompt)?;
         let store = &self.target.store;
         plans::write_settings(store, &request.sampling)?;
-        let stream = Stream::new(store, plans::OUTCOME, 2)?;
+        let stream = Stream::new(store, plans::OUTCOME, DEPTH)?;
         Ok(Generation::new(self, stream, request))
     }
 
