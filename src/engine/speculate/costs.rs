@@ -26,6 +26,8 @@ pub struct Costs {
     fills: Vec<(usize, f64)>,
     /// In ms, the latest last.
     seen: Vec<VecDeque<f64>>,
+    /// Their lower median.
+    middle: Vec<Option<f64>>,
     /// Rounds since the last of those.
     ages: Vec<u32>,
     /// In ms, where anything was measured.
@@ -39,6 +41,7 @@ impl Costs {
             planned: (0..=most).map(|k| 1.0 + 0.1 * k as f64).collect(),
             fills: Vec::new(),
             seen: vec![VecDeque::with_capacity(KEPT); most + 1],
+            middle: vec![None; most + 1],
             ages: vec![0; most + 1],
             fitted: Vec::new(),
         }
@@ -82,6 +85,7 @@ impl Costs {
             seen.pop_front();
         }
         seen.push_back(ms);
+        self.middle[k] = median(seen);
         self.ages[k] = 0;
         self.fit();
     }
@@ -103,7 +107,7 @@ impl Costs {
 
     /// The time of a plain step, where one was measured.
     pub fn plain_ms(&self) -> Option<f64> {
-        median(self.seen.first()?)
+        self.middle.first().copied().flatten()
     }
 
     /// A line a + b × planned cost beyond a plain step through the times measured, each length drawn to its own.
@@ -111,7 +115,7 @@ impl Costs {
         let counts: Vec<Option<f64>> = (self.seen.iter().enumerate())
             .map(|(k, seen)| {
                 let expected = self.fitted.get(k).copied().unwrap_or(0.0);
-                median(seen).filter(|&t| seen.len() >= FEWEST || t < expected)
+                self.middle[k].filter(|&t| seen.len() >= FEWEST || t < expected)
             })
             .collect();
         let known: Vec<(f64, f64, f64)> = (counts.iter().zip(&self.seen).zip(&self.planned))

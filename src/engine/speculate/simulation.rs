@@ -115,7 +115,7 @@ fn texts(alpha: f64) -> Texts {
 
 /// Mean plain steps for a token over sessions of different draws.
 fn mean(mode: DraftLen, device: &Device, texts: Texts) -> f64 {
-    const SESSIONS: u64 = 25;
+    const SESSIONS: u64 = 20;
     let costs: Vec<f64> = (device.costs.iter())
         .map(|c| 1.0 + (c - 1.0) * texts.planned)
         .collect();
@@ -143,11 +143,13 @@ fn best_fixed(device: &Device, texts: Texts) -> (usize, f64) {
         .unwrap_or_default()
 }
 
-const FLAT: fn(usize) -> f64 = |k| 1.0 + 0.015 * k as f64;
-const STEEP: fn(usize) -> f64 = |k| 1.0 + 0.33 * k as f64;
+type V = fn(usize) -> f64;
+
+const FLAT: V = |k| 1.0 + 0.015 * k as f64;
+const STEEP: V = |k| 1.0 + 0.33 * k as f64;
 
 /// c and v of GPUs with drafts of any size, and of a processor.
-const DEVICES: [(f64, fn(usize) -> f64); 6] = [
+const DEVICES: [(f64, V); 6] = [
     (0.02, FLAT),
     (0.05, FLAT),
     (0.154, FLAT),
@@ -157,7 +159,7 @@ const DEVICES: [(f64, fn(usize) -> f64); 6] = [
 ];
 
 /// A device whose times are off by up to a fifth, now and then threefold, at first twentyfold, and partly the next round's.
-fn noisy(c: f64, v: fn(usize) -> f64) -> Device {
+fn noisy(c: f64, v: V) -> Device {
     Device {
         noise: 0.2,
         outliers: 0.05,
