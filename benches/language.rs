@@ -165,6 +165,8 @@ struct Measured {
     rounds: usize,
     accepted: usize,
     rejected: usize,
+    /// Rounds by their proposals.
+    lengths: Vec<usize>,
 }
 
 impl Measured {
@@ -207,6 +209,10 @@ fn measure_once(
         m.tokens += stats.tokens;
         m.seconds += stats.seconds;
         m.rounds += stats.rounds;
+        m.lengths.resize(stats.draft_lens.len(), 0);
+        for (sum, n) in m.lengths.iter_mut().zip(&stats.draft_lens) {
+            *sum += n;
+        }
     }
     Ok(m)
 }
@@ -244,18 +250,46 @@ fn built_in(device: &Device, options: &Options) -> Result<()> {
                 cost::speedup(m.alpha(), k, c, ms[k] / ms[0]),
             );
             println!(
-                "    k = {k}: {:.0} tokens/s, {:.2} tokens a round, alpha {:.3}, speedup {found:.3}, the model's {model:.3}, ratio {:.3}",
+                "    k = {k}: {:.0} tokens/s, {:.2} tokens a round, alpha {:.3}, speedup {found:.3}, the model's {model:.3}, ratio {:.3}; a round costs {:.3}",
                 m.rate(),
                 m.tokens as f64 / m.rounds as f64,
                 m.alpha(),
-                found / model
+                found / model,
+                m.tokens as f64 / m.rounds as f64 / found
             );
         }
-        let auto = measure(&mut session, &prompts, DraftLen::Auto)?;
+        let show = |what: &str, m: &Measured| {
+            let used: Vec<String> = (m.lengths.iter().enumerate())
+                .filter(|(_, n)| **n > 0)
+                .map(|(k, n)| format!("{k}×{n}"))
+                .collect();
+            println!(
+                "    {what}: {:.0} tokens/s, speedup {:.3}, lengths {}",
+                m.rate(),
+                m.rate() / plain.rate(),
+                used.join(" ")
+            );
+        };
+        let mut fresh = Session::new(&target, Draft::Model(draft.clone()), Room::of(1000))?;
+        // One after the other: what is measured first is of a session that has measured nothing.
+        for i in 0..3 {
+            let auto = measure_once(&mut fresh, &prompts, DraftLen::Auto)?;
+            show(&format!("auto, a session of its own, pass {i}"), &auto);
+        }
+        show("auto", &measure(&mut session, &prompts, DraftLen::Auto)?);
+        show(
+            "planned",
+            &measure(&mut session, &prompts, DraftLen::Planned)?,
+        );
+    }
+    for clock in [false, true] {
+        let costs = (0..=15)
+            .map(|k| Ok(format!("{:.3}", session.round_cost(k, clock)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let by = if clock { "by the clock" } else { "as planned" };
         println!(
-            "    auto: {:.0} tokens/s, speedup {:.3}",
-            auto.rate(),
-            auto.rate() / plain.rate()
+            "  rounds of 0 to 15 proposals cost {by}: {}",
+            costs.join(" ")
         );
     }
     if std::env::var("CASCADIA_DISPATCHES").is_ok() {

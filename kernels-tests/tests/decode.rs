@@ -156,6 +156,44 @@ fn seeds_decide_the_tokens() {
     assert_ne!(with(1, 3), with(2, 3));
 }
 
+/// Where lengths go by plans, a seed decides them too, whatever a session measured before.
+#[test]
+fn seeds_decide_planned_lengths() {
+    let device = adapter();
+    let ([target, draft], prompt) = pair(&device, &Options::new(DType::F32));
+    let sampled = Request {
+        sampling: Sampling {
+            temperature: 0.8,
+            seed: 3,
+            ..Sampling::default()
+        },
+        ..request(48, DraftLen::Planned)
+    };
+    let run = |before: usize| {
+        let draft = Draft::Model(draft.clone());
+        let mut session =
+            Session::new(&target, draft, Room::of(128)).unwrap_or_else(|e| panic!("{e}"));
+        if before > 0 {
+            let other: Vec<u32> = prompt.iter().rev().copied().collect();
+            collect(&mut session, &other, &request(before, DraftLen::Auto));
+        }
+        let (mut all, mut lengths) = (Vec::new(), Vec::new());
+        let mut generation = session
+            .generate(&prompt, &sampled)
+            .unwrap_or_else(|e| panic!("{e}"));
+        while let Some(tokens) = generation.next().unwrap_or_else(|e| panic!("{e}")) {
+            all.extend(tokens);
+            lengths.push(generation.stats().draft_lens.clone());
+        }
+        (all, lengths)
+    };
+    let (tokens, lengths) = run(0);
+    let proposed: usize = lengths.last().map_or(0, |l| l[1..].iter().sum());
+    assert!(proposed > 0, "{lengths:?}");
+    assert_eq!(run(0), (tokens.clone(), lengths.clone()));
+    assert_eq!(run(24), (tokens, lengths));
+}
+
 /// Tokens of a fresh session over everything known so far.
 fn fresh(target: &Arc<Language>, sequence: &[u32], new: usize) -> Vec<u32> {
     let mut session =

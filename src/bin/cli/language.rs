@@ -67,9 +67,9 @@ pub struct Drawing {
     /// Divides the logits of tokens that are there already
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub repetition_penalty: Option<f32>,
-    /// The same seed gives the same text, where --draft-len is not auto
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    pub seed: u64,
+    /// The same seed gives the same text: with it, --draft-len auto goes by planned costs, not by the clock
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
     /// Tokens that the draft proposes at a time: auto (as many as pay), a number, or off
     #[arg(long, value_name = "auto|N|off", default_value = "auto", value_parser = draft_len)]
     pub draft_len: DraftLen,
@@ -275,7 +275,7 @@ impl Opened {
             top_p: drawing.top_p.unwrap_or(own.top_p),
             min_p: drawing.min_p.unwrap_or(own.min_p),
             penalty: drawing.repetition_penalty.unwrap_or(own.penalty),
-            seed: drawing.seed,
+            seed: drawing.seed.unwrap_or(0),
         };
         sampling.check()?;
         if drawing.max_new == Some(0) {
@@ -283,6 +283,13 @@ impl Opened {
                 "--max-new 0 generates nothing: expected at least 1".into(),
             ));
         }
+        // Greedy tokens are the same with any lengths.
+        let draft_len = match drawing.draft_len {
+            DraftLen::Auto if drawing.seed.is_some() && sampling.temperature > 0.0 => {
+                DraftLen::Planned
+            }
+            asked => asked,
+        };
         let stop = match generation.eos.as_slice() {
             [] => self.target.config().eos().to_vec(),
             own => own.to_vec(),
@@ -290,7 +297,7 @@ impl Opened {
         Ok(Request {
             max_new: drawing.max_new.unwrap_or(MAX_NEW),
             sampling,
-            draft_len: drawing.draft_len,
+            draft_len,
             stop,
             check: drawing.check,
         })

@@ -10,12 +10,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Rounds under way at most.
+pub(super) const DEPTH: usize = 2;
+
 /// Tokens that come as they are accepted.
 pub struct Generation<'s> {
     session: &'s mut Session,
     stream: Stream,
     request: Request,
     pending: VecDeque<Round>,
+    /// What the oldest of those brought, and when, where it was waited for before it was asked for.
+    arrived: VecDeque<(Vec<u32>, Instant)>,
     /// Results of rounds that had to be waited for before they were asked for.
     ready: VecDeque<Vec<u32>>,
     /// Whether the draft's next round can follow what is submitted.
@@ -30,7 +35,11 @@ struct Round {
     proposals: usize,
     /// Whether those have distributions.
     drafted: bool,
+    /// Tokens that the draft had to catch up with.
+    behind: usize,
     submitted: Instant,
+    /// Whether its time is that of such rounds: the device did not wait for it, and did nothing else meanwhile.
+    timed: bool,
     /// For the target's distributions.
     slots: Vec<u32>,
 }
@@ -95,6 +104,7 @@ impl<'s> Generation<'s> {
             stream,
             request: request.clone(),
             pending: VecDeque::new(),
+            arrived: VecDeque::new(),
             ready: VecDeque::new(),
             draft_ready: false,
             produced: 0,
@@ -120,7 +130,7 @@ impl<'s> Generation<'s> {
             if self.ended {
                 return Ok(None);
             }
-            while self.stream.has_room() && self.wanted() > 0 {
+            while self.pending.len() < DEPTH && self.wanted() > 0 {
                 self.submit()?;
             }
             self.receive()?;
@@ -144,18 +154,40 @@ impl<'s> Generation<'s> {
 
     /// Submits one round.
     fn submit(&mut self) -> Result<()> {
-        let mut proposals = self.session.controller.next().min(self.wanted() - 1);
         let host = matches!(self.session.drafting, Drafting::Ngram(_));
-        if proposals > 0 && (host || !self.draft_ready) {
-            // Where the next round begins must be known.
-            while !self.pending.is_empty() {
-                self.receive()?;
+        let follows = !host && self.draft_ready;
+        let behind = match host || follows {
+            true => 0,
+            false => self.session.behind(self.pending.len()),
+        };
+        let under_way = self.pending.iter().map(|r| r.proposals);
+        let most = self.wanted() - 1;
+        let mut proposals = self.session.controller.next(under_way, behind, most);
+        let watch = self.session.watching.as_ref().map(|w| w.watch);
+        // A sequence of one token has none before it to run once more.
+        let single = !follows && self.session.known.len() + self.pending.len() == 1;
+        let made = self.session.has_plans(&(proposals, false, watch), single);
+        let mut timed = host || !self.pending.is_empty();
+        // A plain step brings one token, other rounds as many as are accepted: where a draft that does not follow them
+        // begins must be known.
+        let waits = |r: &Round| proposals > 0 && !follows && (host || r.proposals > 0);
+        while self.pending.iter().any(waits) {
+            self.receive()?;
+        }
+        if self.ended || self.wanted() == 0 {
+            return Ok(());
+        }
+        proposals = proposals.min(self.wanted() - 1);
+        if proposals > 0 && !follows {
+            self.session.catch_up(self.pending.len())?;
+            timed &= host;
+        }
+        if !made {
+            // Nothing is to run meanwhile, as its time would not count. What it brought is not looked at before its turn:
+            // lengths are not to depend on which plans there are.
+            while let Some(words) = self.stream.receive()? {
+                self.arrived.push_back((words, Instant::now()));
             }
-            if self.ended || self.wanted() == 0 {
-                return Ok(());
-            }
-            proposals = proposals.min(self.wanted() - 1);
-            self.session.catch_up()?;
         }
         let loading = Instant::now();
         let mut runs: Vec<Arc<Executable>> = Vec::new();
@@ -168,22 +200,23 @@ impl<'s> Generation<'s> {
                 let n = self.session.known.len();
                 self.session.target.store.write("history", n, &proposed)?;
             }
-            Drafting::Model(draft) => {
-                // A sequence of one token has none before it to run once more.
-                let single = !self.draft_ready && self.session.known.len() == 1;
-                runs.extend(plans::propose(draft, proposals, single)?);
-            }
+            Drafting::Model(draft) => runs.extend(plans::propose(draft, proposals, single)?),
         }
         self.draft_ready = proposals > 0 && !host;
-        let one_hot = host && proposals > 0;
-        let watch = self.session.watching.as_ref().map(|w| w.watch);
+        let verify = (proposals, host && proposals > 0, watch);
+        let made = made && self.session.target.has(&verify);
         let target = &mut self.session.target;
-        runs.push(plans::verify(target, proposals, one_hot, watch)?);
+        runs.push(plans::verify(target, verify.0, verify.1, verify.2)?);
         if self.stats.rounds == 0 && self.pending.is_empty() {
+            // The device may still read the prompt.
+            timed = false;
             self.last = Instant::now();
-        } else if loading.elapsed().as_micros() > 2000 {
-            // A plan was made: that is no part of decoding.
-            self.last += loading.elapsed();
+        } else if !made {
+            // Making plans is no part of decoding.
+            timed = false;
+            let took = loading.elapsed();
+            self.last += took;
+            self.arrived.iter_mut().for_each(|a| a.1 += took);
         }
         let mut slots = Vec::new();
         if let Some(watching) = &mut self.session.watching {
@@ -195,6 +228,8 @@ impl<'s> Generation<'s> {
         self.pending.push_back(Round {
             proposals,
             drafted: proposals > 0 && !host,
+            behind: if proposals > 0 { behind } else { 0 },
+            timed,
             submitted: Instant::now(),
             slots,
         });
@@ -204,10 +239,13 @@ impl<'s> Generation<'s> {
 
     /// Waits for the oldest round.
     fn receive(&mut self) -> Result<()> {
-        let (Some(words), Some(round)) = (self.stream.receive()?, self.pending.pop_front()) else {
+        let arrived = match self.arrived.pop_front() {
+            None => (self.stream.receive()?).map(|words| (words, Instant::now())),
+            arrived => arrived,
+        };
+        let (Some((words, now)), Some(round)) = (arrived, self.pending.pop_front()) else {
             return Ok(());
         };
-        let now = Instant::now();
         let seconds = (now - self.last.max(round.submitted)).as_secs_f64();
         self.stats.seconds += (now - self.last).as_secs_f64();
         self.last = now;
@@ -235,8 +273,8 @@ impl<'s> Generation<'s> {
         self.session.controller.record(&speculate::Round {
             proposed: round.proposals,
             accepted: outcome.accepted,
-            draft_ms: 0.0,
-            verify_ms: seconds * 1e3,
+            behind: round.behind,
+            ms: round.timed.then_some(seconds * 1e3),
         });
         self.stats.plain_seconds = self.session.controller.plain_ms().map(|ms| ms / 1e3);
         self.stats.rounds += 1;

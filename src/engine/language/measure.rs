@@ -113,7 +113,7 @@ impl Session {
     /// # Errors
     /// As [`Session::verify_ms`].
     pub fn propose_ms(&mut self, runs: usize) -> Result<Option<f64>> {
-        self.catch_up()?;
+        self.catch_up(0)?;
         let Drafting::Model(draft) = &mut self.drafting else {
             return Ok(None);
         };

@@ -5,6 +5,7 @@ mod generation;
 mod layers;
 mod measure;
 mod model;
+mod planned;
 mod plans;
 mod renew;
 mod request;

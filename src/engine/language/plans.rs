@@ -6,7 +6,7 @@ use super::runner::Runner;
 use super::watch::Watch;
 use crate::device::{Executable, Store};
 use crate::error::Result;
-use crate::graph::{Graph, Value};
+use crate::graph::{Finished, Graph, Value};
 use crate::kernels::sample::{DRAFT_FAULT, SETTINGS, accept};
 use crate::models::language::{Cached, SLACK};
 use crate::ops::{self, Sampler, outcome_len};
@@ -105,14 +105,20 @@ pub(super) fn propose(
 
 fn step(draft: &mut Runner<DraftRun>, rows: usize) -> Result<Arc<Executable>> {
     draft.plan(rows, |runner| {
-        let cached = runner.cached(rows);
-        let vocab = runner.model.config().vocab();
-        let graph = runner.model.graph(&cached, |g, logits| {
-            let history = cached.history(g);
-            let sampler = sampler(g, history, vocab, ["target_start", "start"]);
-            g.output("q", sampler.propose(logits));
-        })?;
-        runner.model.load(&runner.store, &graph)
+        runner
+            .model
+            .load(&runner.store, &propose_graph(runner, rows)?)
+    })
+}
+
+/// The run of a draft that takes `rows` tokens and proposes one.
+pub(super) fn propose_graph(draft: &Runner<DraftRun>, rows: usize) -> Result<Finished> {
+    let cached = draft.cached(rows);
+    let vocab = draft.model.config().vocab();
+    draft.model.graph(&cached, |g, logits| {
+        let history = cached.history(g);
+        let sampler = sampler(g, history, vocab, ["target_start", "start"]);
+        g.output("q", sampler.propose(logits));
     })
 }
 
@@ -123,13 +129,20 @@ pub(super) fn verify(
     one_hot: bool,
     watch: Option<Watch>,
 ) -> Result<Arc<Executable>> {
-    target.plan((proposals, one_hot, watch), |runner| {
-        let cached = runner.cached(proposals + 1);
-        let vocab = runner.model.config().vocab();
-        let graph =
-            (runner.model).graph(&cached, |g, l| judge(g, l, &cached, vocab, one_hot, watch))?;
-        runner.model.load(&runner.store, &graph)
+    let kind = (proposals, one_hot, watch);
+    target.plan(kind, |runner| {
+        runner
+            .model
+            .load(&runner.store, &verify_graph(runner, kind)?)
     })
+}
+
+/// The run of a target of this kind.
+pub(super) fn verify_graph(target: &Runner<Verify>, kind: Verify) -> Result<Finished> {
+    let (proposals, one_hot, watch) = kind;
+    let cached = target.cached(proposals + 1);
+    let vocab = target.model.config().vocab();
+    (target.model).graph(&cached, |g, l| judge(g, l, &cached, vocab, one_hot, watch))
 }
 
 /// Whose logits were NaN or infinite.

@@ -29,7 +29,8 @@ pub fn published(generation: &Generation) -> Sampling {
 pub struct Request {
     /// At most so many new tokens.
     pub max_new: usize,
-    /// With its seed: the same seed gives the same tokens where the draft's length is not [`DraftLen::Auto`].
+    /// With its seed: the same seed gives the same tokens where the draft's length is not [`DraftLen::Auto`], which follows
+    /// the clock. Greedy tokens are the same with any length.
     pub sampling: Sampling,
     pub draft_len: DraftLen,
     /// Tokens that end the text; they are the last of the result.

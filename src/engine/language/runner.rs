@@ -60,6 +60,11 @@ impl<K: Copy + Eq + Hash> Runner<K> {
         Ok(made)
     }
 
+    /// Whether the plan of `kind` was made.
+    pub fn has(&self, kind: &K) -> bool {
+        self.loaded.contains_key(kind)
+    }
+
     fn prefill_plan(&mut self, rows: usize) -> Result<Arc<Executable>> {
         if let Some(known) = self.prefill.get(&rows) {
             return Ok(known.clone());

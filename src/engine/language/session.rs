@@ -1,6 +1,6 @@
 //! A target, its draft, and the sequence that both work on.
 
-use super::Generation;
+use super::generation::{DEPTH, Generation};
 use super::model::{Language, Room};
 use super::plans::{self, DraftRun, KMAX, Verify};
 use super::request::Request;
@@ -33,6 +33,7 @@ pub(super) enum Drafting {
 pub struct Drafter {
     drafting: Drafting,
     controller: Controller,
+    planned: bool,
     /// The tokens whose keys and values are in its caches.
     seen: Vec<u32>,
 }
@@ -56,6 +57,7 @@ impl Drafter {
         Ok(Self {
             drafting,
             controller: Controller::new(DraftLen::Off, most),
+            planned: false,
             seen: Vec::new(),
         })
     }
@@ -88,7 +90,11 @@ pub struct Session {
     cached: usize,
     /// Likewise in the draft's.
     pub(super) drafted: usize,
+    /// Tokens that the request began with.
+    prompt: usize,
     pub(super) controller: Controller,
+    /// Whether that knows what rounds cost by their plans.
+    pub(super) planned: bool,
     pub(super) watching: Option<Watching>,
 }
 
@@ -109,7 +115,9 @@ impl Session {
             known: Vec::new(),
             cached: 0,
             drafted: 0,
+            prompt: 0,
             controller: drafter.controller,
+            planned: false,
             watching: None,
         })
     }
@@ -136,6 +144,7 @@ impl Session {
         Drafter {
             drafting: std::mem::replace(&mut self.drafting, next.drafting),
             controller: std::mem::replace(&mut self.controller, next.controller),
+            planned: std::mem::replace(&mut self.planned, next.planned),
             seen,
         }
     }
@@ -162,10 +171,13 @@ impl Session {
     /// more, or where the request cannot be.
     pub fn generate(&mut self, prompt: &[u32], request: &Request) -> Result<Generation<'_>> {
         self.check(prompt, request)?;
+        if matches!(request.draft_len, DraftLen::Auto | DraftLen::Planned) {
+            self.plan_costs()?;
+        }
         self.begin(prompt)?;
         let store = &self.target.store;
         plans::write_settings(store, &request.sampling)?;
-        let stream = Stream::new(store, plans::OUTCOME, 2)?;
+        let stream = Stream::new(store, plans::OUTCOME, DEPTH)?;
         Ok(Generation::new(self, stream, request))
     }
 
@@ -249,6 +261,7 @@ impl Session {
         self.target.store.write("start", 0, &[last as u32])?;
         self.drafted = self.drafted.min(keep);
         self.cached = last;
+        self.prompt = sequence.len();
         self.known = sequence;
         if let Drafting::Ngram(ngram) = &mut self.drafting {
             ngram.truncate(0);
@@ -297,9 +310,16 @@ impl Session {
         (self.cached, self.drafted) = (0, 0);
     }
 
-    /// Brings the draft's caches up to where its next round begins.
-    pub(super) fn catch_up(&mut self) -> Result<()> {
-        let n = self.known.len();
+    /// Tokens of the answer that the draft's caches lack where its next round begins, `ahead` tokens from now.
+    pub(super) fn behind(&self, ahead: usize) -> usize {
+        let begin = (self.known.len() + ahead).saturating_sub(2);
+        begin.saturating_sub(self.drafted.max(self.prompt))
+    }
+
+    /// Brings the draft's caches up to where its next round begins, `ahead` tokens from now: as many plain steps are under
+    /// way.
+    pub(super) fn catch_up(&mut self, ahead: usize) -> Result<()> {
+        let n = self.known.len() + ahead;
         if let Drafting::Model(draft) = &mut self.drafting {
             let begin = n.saturating_sub(2);
             if self.drafted < begin {

@@ -359,8 +359,8 @@ impl Drafts {
     }
 }
 
-/// The share that proposals saved of plain decoding: of its time where the draft's length goes by times, too; else of the
-/// target's runs, so that the same requests are routed the same.
+/// The share that proposals saved of plain decoding: of its time where the draft's length goes by the clock, too; else of
+/// the target's runs, so that the same requests are routed the same.
 fn saved(stats: &Stats, draft_len: DraftLen) -> f64 {
     let runs = 1.0 - stats.rounds as f64 / stats.tokens.max(1) as f64;
     match (draft_len, stats.speedup()) {

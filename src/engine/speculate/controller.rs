@@ -1,51 +1,70 @@
 //! How many tokens the draft should propose, so that decoding is never slower than without one.
 //!
-//! The length with the most expected tokens in a second, of what the last rounds measured: how often each place of a
-//! proposal is accepted, a step of the draft, the target's run for each length. 0 is a legal length. While it is the
-//! best, the draft is probed now and then, and only out of an allowance that plain steps fill at [`ALLOWANCE`] of their
-//! time: what probes lose is bounded by that share, however useless the draft.
+//! The length with the most expected tokens for its cost. Costs are those of [`Costs`]; acceptance is what the last
+//! rounds showed, beginning with a guess that a few of them outweigh. 0 is a legal length. Where it is not certain that
+//! a length gains, the draft proposes only out of an allowance that plain steps fill at [`ALLOWANCE`] of their time and
+//! that counts rounds under way as lost: that share bounds what a useless draft loses.
 
-use super::cost;
+use super::costs::Costs;
 use crate::error::{Error, Result};
 
-/// The share of the time of plain steps that probes may lose.
-pub const ALLOWANCE: f64 = 0.012;
+/// Lengths that are chosen from: each is a plan to be made, and those between gain a hundredth at most.
+pub const LENGTHS: [usize; 8] = [1, 2, 3, 4, 6, 8, 11, 15];
 
-/// Plain steps' time that a request may lose at once, before it has earned it.
-const GRANT: f64 = 1.0;
+/// The share of the time of plain steps that proposals may lose.
+pub const ALLOWANCE: f64 = 0.009;
+
+/// Plain steps that a request may lose at once, before it has earned them.
+const GRANT: f64 = 1.2;
 
 /// The most that gains fill the allowance with, in plain steps: what a draft that turned useless loses at most at once.
-const CREDIT: f64 = 8.0;
+const CREDIT: f64 = 4.0;
 
-/// How many times faster plain steps fill the allowance where it is spent and yet the draft promises a gain: bad luck.
-const REFILL: f64 = 5.0;
+/// Acceptance before anything was proposed, and how many proposals that counts for.
+const GUESS: f64 = 0.75;
+const GUESS_OF: f64 = 1.0;
 
-/// What a round of proposals keeps of the counts before it: some 50 rounds are remembered.
-const KEEP: f64 = 0.98;
+/// Trials that are remembered of all places, and of each; and so few that where these say otherwise, by so many standard
+/// errors, the text is another.
+const MEMORY: f64 = 60.0;
+const RECENT: f64 = 12.0;
+const OTHERWISE: f64 = 2.5;
 
-/// The same for a plain step, down to [`FORGOTTEN`] proposals: after a while a probe counts for much.
+/// What a plain step keeps of them, down to [`FORGOTTEN`] trials: after a while a probe counts for much.
 const KEEP_PLAIN: f64 = 0.95;
 const FORGOTTEN: f64 = 3.0;
 
-/// Rounds after which a time no longer holds.
-const STALE: u32 = 256;
+/// Trials that another request begins with.
+const KNOWN: f64 = 6.0;
+
+/// How many times all places count in the acceptance of one.
+const POOLED: f64 = 8.0;
 
 /// How much a length must be better than plain decoding.
-const MARGIN: f64 = 1.02;
+const MARGIN: f64 = 1.01;
 
-/// Below this gain, an error of some hundredths in the time of a plain step hides a loss: it is measured anew after so
-/// many rounds.
-const SMALL: f64 = 1.1;
-const SMALL_AGE: u32 = 8;
+/// The part of the allowance that one round may lose, but for a single proposal; and trials before which nothing is certain.
+const AT_ONCE: f64 = 0.6;
+const FEW: f64 = 2.0;
 
-/// Plain steps measured before the first proposals.
-const FIRST: u32 = 2;
+/// Standard errors by which acceptance may be less, and the gain still certain.
+const CERTAIN: f64 = 1.0;
+
+/// Plain steps that are measured in a row, the share of time that this may lose, and rounds after which it is done anew.
+const IN_A_ROW: u32 = 2;
+const MEASURING: f64 = 0.045;
+const STALE: u32 = 64;
+
+/// Rounds whose costs differ by less are timed one after the other.
+const ALIKE: f64 = 0.3;
 
 /// How the length is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DraftLen {
-    /// By what is measured.
+    /// By acceptance and the clock.
     Auto,
+    /// By this text's acceptance and planned costs: the same each time.
+    Planned,
     /// Always so many.
     Fixed(usize),
     /// No proposals.
@@ -55,14 +74,15 @@ pub enum DraftLen {
 impl std::str::FromStr for DraftLen {
     type Err = Error;
 
-    /// `auto`, `off` or a number.
+    /// `auto`, `planned`, `off` or a number.
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "auto" => Ok(DraftLen::Auto),
+            "planned" => Ok(DraftLen::Planned),
             "off" => Ok(DraftLen::Off),
             _ => text.parse().map(DraftLen::Fixed).map_err(|_| {
                 Error::Usage(format!(
-                    "a draft length is `auto`, `off` or a number, not `{text}`"
+                    "a draft length is `auto`, `planned`, `off` or a number, not `{text}`"
                 ))
             }),
         }
@@ -75,20 +95,13 @@ pub struct Round {
     /// Proposals verified; 0 in a plain step.
     pub proposed: usize,
     pub accepted: usize,
-    /// Time of the draft's steps. Where it cannot be told from the target's, 0, and all of it in `verify_ms`.
-    pub draft_ms: f64,
-    pub verify_ms: f64,
+    /// Tokens that the draft had to catch up with before.
+    pub behind: usize,
+    /// Its time, where that says what such rounds take.
+    pub ms: Option<f64>,
 }
 
-/// A moving time, of how many rounds, and how many ago the last was measured.
-#[derive(Clone, Copy, Debug)]
-struct Time {
-    ms: f64,
-    of: u32,
-    age: u32,
-}
-
-/// Hits of decayed trials.
+/// Hits of trials, those long ago worth less.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     hits: f64,
@@ -96,9 +109,17 @@ struct Count {
 }
 
 impl Count {
-    fn keep(&mut self, share: f64) {
-        self.hits *= share;
-        self.trials *= share;
+    fn add(&mut self, hit: bool, memory: f64) {
+        self.keep_at_most(memory - 1.0);
+        self.hits += if hit { 1.0 } else { 0.0 };
+        self.trials += 1.0;
+    }
+
+    fn keep_at_most(&mut self, trials: f64) {
+        if self.trials > trials {
+            self.hits *= trials / self.trials;
+            self.trials = trials;
+        }
     }
 
     /// The share of hits, `prior` counted as `weight` trials.
@@ -107,21 +128,25 @@ impl Count {
     }
 }
 
-/// Chooses draft lengths. One for each sequence; times outlive a request.
+/// Chooses draft lengths. One for each sequence; costs outlive a request, and acceptance a little.
 #[derive(Clone, Debug)]
 pub struct Controller {
     mode: DraftLen,
-    /// By draft length: the target's run.
-    verify: Vec<Option<Time>>,
-    draft_step: Option<Time>,
+    costs: Costs,
     /// Acceptance over all places, and of each place where those before it were accepted.
     all: Count,
     places: Vec<Count>,
-    /// Time that may be lost to probes, in ms.
+    /// The last trials.
+    recent: Count,
+    /// What may be lost, in plain steps.
     allowance: f64,
-    /// Rounds by their proposals, tokens accepted.
+    /// Plain steps left of those that are to be measured in a row.
+    plain: u32,
+    /// Time of this session in plain steps, and the length of the last round.
+    spent: f64,
+    last: usize,
+    /// This request's rounds by their proposals.
     rounds: Vec<u64>,
-    accepted: u64,
 }
 
 impl Controller {
@@ -129,23 +154,34 @@ impl Controller {
     pub fn new(mode: DraftLen, most: usize) -> Self {
         Self {
             mode,
-            verify: vec![None; most + 1],
-            draft_step: None,
+            costs: Costs::new(most),
             all: Count::default(),
             places: vec![Count::default(); most],
-            allowance: 0.0,
+            recent: Count::default(),
+            allowance: GRANT,
+            plain: 0,
+            spent: 0.0,
+            last: 0,
             rounds: vec![0; most + 1],
-            accepted: 0,
         }
     }
 
-    /// Begins another request: times are kept, acceptance counts for little, the closing figures begin anew.
+    /// Takes `costs` for the planned ones, as [`Costs::plan`] does.
+    pub fn plan(&mut self, costs: &[f64], fills: &[(usize, f64)]) {
+        self.costs.plan(costs, fills);
+    }
+
+    /// Begins another request.
     pub fn restart(&mut self, mode: DraftLen) {
         self.mode = mode;
-        self.forget(0.0);
-        self.allowance = self.plain_ms().unwrap_or(0.0) * GRANT;
+        self.forget(match mode {
+            DraftLen::Planned => 0.0,
+            _ => KNOWN,
+        });
+        self.recent = Count::default();
+        self.allowance = GRANT;
+        self.plain = 0;
         self.rounds.iter_mut().for_each(|r| *r = 0);
-        self.accepted = 0;
     }
 
     /// The most proposals of a round.
@@ -153,207 +189,147 @@ impl Controller {
         self.places.len()
     }
 
-    /// The length for the next round.
-    pub fn next(&self) -> usize {
+    /// The length for the next round, at most `most`, while rounds of `pending` proposals are under way, and the draft
+    /// would have to catch up with `behind` tokens.
+    pub fn next(
+        &mut self,
+        pending: impl IntoIterator<Item = usize>,
+        behind: usize,
+        most: usize,
+    ) -> usize {
+        let most = most.min(self.most());
         match self.mode {
             DraftLen::Off => 0,
-            DraftLen::Fixed(k) => k.min(self.most()),
-            DraftLen::Auto => self.best(),
+            DraftLen::Fixed(k) => k.min(most),
+            DraftLen::Auto | DraftLen::Planned => self.best(pending, behind, most),
         }
     }
 
-    fn best(&self) -> usize {
-        let Some(plain) = self.verify.first().copied().flatten() else {
-            return 0;
-        };
-        if plain.of < FIRST || plain.age >= STALE || self.most() == 0 {
+    /// What `k` proposals cost in plain steps, by the clock or as planned.
+    pub fn cost_by(&self, k: usize, clock: bool) -> f64 {
+        self.costs.of(k, clock)
+    }
+
+    fn cost(&self, k: usize) -> f64 {
+        self.cost_by(k, self.mode != DraftLen::Planned)
+    }
+
+    /// What `k` proposals may lose.
+    fn risk(&self, k: usize) -> f64 {
+        self.cost(k) - 1.0
+    }
+
+    fn best(
+        &mut self,
+        pending: impl IntoIterator<Item = usize>,
+        behind: usize,
+        most: usize,
+    ) -> usize {
+        let (mut lost, mut plain) = (0.0, false);
+        for k in pending {
+            lost += self.risk(k);
+            plain |= k == 0;
+        }
+        let alpha = self.alpha();
+        let (k, gain) = self.gain(alpha, most);
+        if !plain && self.plain == 0 && self.plain_is_due(gain) {
+            self.plain = IN_A_ROW;
+        }
+        if self.plain > 0 {
+            self.plain -= 1;
             return 0;
         }
-        let (k, gain) = self.gain();
-        if gain > MARGIN && gain < SMALL && plain.age >= SMALL_AGE {
-            0
-        } else if gain > MARGIN && self.allowance >= 0.0 {
-            k
-        } else if self.allowance > self.round_ms(1) - plain.ms {
-            1
-        } else {
-            0
+        let error = (alpha * (1.0 - alpha) / (self.all.trials + GUESS_OF)).sqrt();
+        if self.all.trials >= FEW && self.gain(alpha - CERTAIN * error, most).1 > MARGIN {
+            return k;
+        }
+        let left = self.allowance - lost - self.costs.behind(behind);
+        // What promises a gain, as far as it may be lost; else the cheapest probe.
+        let longest = if gain > MARGIN { k } else { 1 };
+        (LENGTHS.into_iter().rev())
+            .filter(|&k| k <= longest.min(most))
+            .find(|&k| {
+                self.risk(k) <= if k == 1 { left } else { AT_ONCE * left }
+                    || (k == 1 && left >= GRANT)
+            })
+            .unwrap_or(0)
+    }
+
+    /// Whether plain steps are to be measured though a length promises `gain`: what they lose is to be little of the time.
+    fn plain_is_due(&self, gain: f64) -> bool {
+        if self.mode == DraftLen::Planned {
+            return false;
+        }
+        let lose = f64::from(IN_A_ROW) * (1.0 - 1.0 / gain.max(1.0));
+        match self.costs.measured(0) {
+            (of @ 0..3, _) => ((of + 1) * (of + 1)) as f64 * lose <= MEASURING * self.spent,
+            (_, age) => age >= STALE && lose <= 0.2 * MEASURING * f64::from(age),
         }
     }
 
-    /// The length above 0 that promises the most, and how many times faster than plain decoding it is to be.
-    fn gain(&self) -> (usize, f64) {
-        let plain = self.plain_ms().unwrap_or(0.0);
-        (1..=self.most())
-            .map(|k| (k, plain * self.expected_tokens(k) / self.round_ms(k)))
-            .max_by(|a, b| a.1.total_cmp(&b.1))
-            .unwrap_or((0, 0.0))
+    /// The length above 0 and up to `most` that promises the most, and how many times faster than plain decoding it is to
+    /// be.
+    fn gain(&self, alpha: f64, most: usize) -> (usize, f64) {
+        let (mut tokens, mut alive, mut best) = (1.0, 1.0, (0, 0.0));
+        for (i, place) in self.places.iter().enumerate().take(most) {
+            alive *= place.share(alpha, POOLED);
+            tokens += alive;
+            let gain = tokens / self.cost(i + 1);
+            if gain > best.1 && LENGTHS.contains(&(i + 1)) {
+                best = (i + 1, gain);
+            }
+        }
+        best
     }
 
     /// Tells what the round did.
     pub fn record(&mut self, round: &Round) {
         let k = round.proposed.min(self.most());
         let accepted = round.accepted.min(k);
-        let first = self.verify.iter().all(Option::is_none);
-        for time in self
-            .verify
-            .iter_mut()
-            .chain([&mut self.draft_step])
-            .flatten()
-        {
-            time.age = time.age.saturating_add(1);
-        }
-        measure(&mut self.verify[k], round.verify_ms);
+        // What is not like the last round may have a share of that one's time.
+        let alike = (self.cost(self.last) / self.cost(k) - 1.0).abs() < ALIKE;
+        self.costs.measure(k, round.ms.filter(|_| alike));
+        self.last = k;
+        self.spent += self.cost(k);
         self.rounds[k] += 1;
-        self.accepted += accepted as u64;
-        let plain = self.plain_ms().unwrap_or(round.verify_ms);
-        if first {
-            self.allowance = plain * GRANT;
-        }
         if k == 0 {
-            let spent = self.allowance < 0.0 && self.gain().1 > SMALL;
-            let share = if spent { REFILL * ALLOWANCE } else { ALLOWANCE };
-            if self.allowance < GRANT * plain {
-                self.allowance = (self.allowance + share * plain).min(GRANT * plain);
-            }
-            self.forget(KEEP_PLAIN);
+            self.allowance = (self.allowance + ALLOWANCE).min(GRANT.max(self.allowance));
+            self.forget((self.all.trials * KEEP_PLAIN).max(FORGOTTEN));
             return;
         }
-        measure(&mut self.draft_step, round.draft_ms / k as f64);
-        let saved = (accepted + 1) as f64 * plain - round.draft_ms - round.verify_ms;
-        self.allowance = (self.allowance + saved).clamp(-GRANT * plain, CREDIT * plain);
-        self.all.keep(KEEP);
-        for (i, place) in self.places.iter_mut().enumerate() {
-            place.keep(KEEP);
-            if i < k && i <= accepted {
-                let hit = if i < accepted { 1.0 } else { 0.0 };
-                for count in [&mut *place, &mut self.all] {
-                    count.hits += hit;
-                    count.trials += 1.0;
-                }
-            }
+        let saved = accepted as f64 - self.risk(k) - self.costs.behind(round.behind);
+        self.allowance = (self.allowance + saved).clamp(-GRANT, CREDIT);
+        for (i, place) in self.places.iter_mut().enumerate().take(k.min(accepted + 1)) {
+            place.add(i < accepted, MEMORY);
+            self.all.add(i < accepted, MEMORY);
+            self.recent.add(i < accepted, RECENT);
+        }
+        let (alpha, of) = (self.alpha(), self.recent.trials);
+        let error = (alpha * (1.0 - alpha) / RECENT).sqrt();
+        if of > 0.5 * RECENT && (self.recent.hits / of - alpha).abs() > OTHERWISE * error {
+            self.forget(0.0);
+            self.all = self.recent;
         }
     }
 
-    /// Keeps `share` of the counts, and no less than [`FORGOTTEN`] trials of them.
-    fn forget(&mut self, share: f64) {
-        if self.all.trials > FORGOTTEN {
-            let share = share.max(FORGOTTEN / self.all.trials);
-            self.all.keep(share);
-            self.places.iter_mut().for_each(|p| p.keep(share));
-        }
+    /// Keeps at most so many trials.
+    fn forget(&mut self, trials: f64) {
+        self.all.keep_at_most(trials);
+        (self.places.iter_mut()).for_each(|p| p.keep_at_most(trials));
     }
 
-    /// Tokens that a round with `k` proposals is expected to give.
-    pub fn expected_tokens(&self, k: usize) -> f64 {
-        let alpha = self.all.share(0.5, 1.0);
-        let (mut sum, mut alive) = (1.0, 1.0);
-        for place in self.places.iter().take(k) {
-            alive *= place.share(alpha, 8.0);
-            sum += alive;
-        }
-        sum
-    }
-
-    /// Time that a round with `k` proposals is expected to take.
-    fn round_ms(&self, k: usize) -> f64 {
-        let plain = self.plain_ms().unwrap_or(0.0);
-        let step = self.draft_step.map_or(0.1 * plain, |t| t.ms);
-        step * k as f64 + self.verify_ms(k)
-    }
-
-    /// Time of the target's run with `k` proposals: as measured, else by the lengths around it.
-    fn verify_ms(&self, k: usize) -> f64 {
-        let known = |i: &usize| match self.verify[*i] {
-            Some(t) if *i == 0 || t.age < STALE => Some((*i as f64, t.ms)),
-            _ => None,
-        };
-        let below = (0..=k).rev().find_map(|i| known(&i));
-        let above = (k..=self.most()).find_map(|i| known(&i));
-        let at = k as f64;
-        match (below, above) {
-            (Some((i, ms)), _) if i == at => ms,
-            (Some((i, a)), Some((j, b))) => a + (b - a) * (at - i) / (j - i),
-            (Some((i, ms)), None) if i > 0.0 => {
-                let slope = (ms - self.plain_ms().unwrap_or(ms)).max(0.0) / i;
-                ms + slope * (at - i)
-            }
-            // Nothing but the plain step: a run of a few rows costs little more, or it will be measured.
-            (Some((_, ms)), None) => ms * (1.0 + 0.02 * at),
-            (None, Some((_, ms))) => ms,
-            (None, None) => 0.0,
-        }
+    /// Acceptance over all places.
+    fn alpha(&self) -> f64 {
+        self.all.share(GUESS, GUESS_OF)
     }
 
     /// Time of a plain step, once one was measured.
     pub fn plain_ms(&self) -> Option<f64> {
-        self.verify.first().copied().flatten().map(|t| t.ms)
-    }
-
-    /// c: a step of the draft in plain steps, once both were measured.
-    pub fn draft_cost(&self) -> Option<f64> {
-        Some(self.draft_step?.ms / self.plain_ms()?)
-    }
-
-    /// v(k): verifying `k` proposals in plain steps, where both were measured.
-    pub fn verify_cost(&self, k: usize) -> Option<f64> {
-        Some(self.verify.get(k).copied().flatten()?.ms / self.plain_ms()?)
-    }
-
-    /// What the cost model says of the request so far: the rounds' mean tokens over what its lengths cost by c and v(k).
-    pub fn predicted_speedup(&self) -> Option<f64> {
-        let (mut tokens, mut time) = (self.accepted as f64, 0.0);
-        for (k, &rounds) in self.rounds.iter().enumerate().filter(|(_, r)| **r > 0) {
-            let c = if k == 0 { 0.0 } else { self.draft_cost()? };
-            tokens += rounds as f64;
-            time += rounds as f64 * (c * k as f64 + self.verify_cost(k)?);
-        }
-        (time > 0.0).then(|| tokens / time)
-    }
-
-    /// The share of this request's proposals that were accepted; `None` where there were none.
-    pub fn acceptance(&self) -> Option<f64> {
-        let proposed: u64 = (self.rounds.iter().enumerate())
-            .map(|(k, r)| k as u64 * r)
-            .sum();
-        (proposed > 0).then(|| self.accepted as f64 / proposed as f64)
-    }
-
-    /// Accepted tokens of a round with proposals, on average over this request.
-    pub fn mean_accepted(&self) -> Option<f64> {
-        let rounds: u64 = self.rounds.iter().skip(1).sum();
-        (rounds > 0).then(|| self.accepted as f64 / rounds as f64)
+        self.costs.plain_ms()
     }
 
     /// This request's rounds by their number of proposals.
     pub fn lengths(&self) -> &[u64] {
         &self.rounds
     }
-
-    /// The length that Eq. 1 with the measured c and v(k) would choose for acceptance `alpha` at every place.
-    pub fn best_for(&self, alpha: f64) -> usize {
-        let plain = self.plain_ms().unwrap_or(1.0).max(f64::MIN_POSITIVE);
-        let c = self.draft_cost().unwrap_or(0.1);
-        cost::best(alpha, c, |k| self.verify_ms(k) / plain, self.most()).0
-    }
-}
-
-/// Moves a time towards `ms`; what is not a time is left out.
-fn measure(time: &mut Option<Time>, ms: f64) {
-    if !(ms.is_finite() && ms >= 0.0) {
-        return;
-    }
-    *time = Some(match *time {
-        // Each of a few counts the same, then the last ten or so. The first run of a length may compile or warm up
-        // something: what takes less than half counts in full.
-        Some(t) if t.age < STALE && t.ms < 2.0 * ms => {
-            let of = t.of.saturating_add(1);
-            Time {
-                ms: t.ms + (ms - t.ms) * (1.0 / f64::from(of)).max(0.1),
-                of,
-                age: 0,
-            }
-        }
-        _ => Time { ms, of: 1, age: 0 },
-    });
 }

@@ -4,10 +4,12 @@
 pub mod bandit;
 pub mod controller;
 pub mod cost;
+pub mod costs;
 pub mod ngram;
 #[cfg(test)]
 mod simulation;
 
 pub use bandit::{Bandit, Seen};
 pub use controller::{Controller, DraftLen, Round};
+pub use costs::Costs;
 pub use ngram::Ngram;
