@@ -2,6 +2,7 @@
 //! this adapter's own products; and what the built-in draft gains, against the cost model.
 //! CASCADIA_ADAPTER names an adapter, CASCADIA_MODELS some of `160m`, `1b`, `7b`, `built-in` (`160m,built-in`
 //! otherwise), CASCADIA_WEIGHTS one of f32, f16, q8_0, q4_0. CASCADIA_DISPATCHES=1 adds the time of each kernel.
+//! CASCADIA_DRAFT is the folder of another draft for the built-in target.
 
 use cascadia::Result;
 use cascadia::device::{self, Device, Executable};
@@ -11,6 +12,7 @@ use cascadia::engine::language::{
 use cascadia::engine::profile::{Row, noise_weights};
 use cascadia::engine::speculate::cost;
 use cascadia::graph::{Graph, Weight};
+use cascadia::io::LanguageFiles;
 use cascadia::models::language::Config;
 use cascadia::plan::{Options, Plan};
 use cascadia::tensor::{DType, Format};
@@ -220,6 +222,10 @@ fn measure_once(
 /// The built-in pair: measured against the cost model, for prompts of each domain.
 fn built_in(device: &Device, options: &Options) -> Result<()> {
     let [target, draft] = embedded()?;
+    let draft = match std::env::var("CASCADIA_DRAFT") {
+        Ok(folder) => LanguageFiles::open(Path::new(&folder))?,
+        Err(_) => draft,
+    };
     let Some(tokenizer) = target.tokenizer()? else {
         return Ok(());
     };

@@ -15,7 +15,7 @@ OUT/corpus.json (texts, bytes, tokens and a sha256 of every part). With --assets
 heldout/{domain}.txt and sources.json (the files that these quote). For `cascadia train` it writes the training texts as
 jsonl, a file for each domain: with --texts all of them, with --code the first CODE_BYTES of rust and of python. For
 `cascadia distill` --mix writes the first MIX_BYTES of each domain's, shuffled, one after the other in lines of about a
-megabyte, each text between <s> and </s>. The same sources give the same bytes. A text is held out when the hash of its name says so (rust and python: a whole file; sql and math: the text itself); equal texts are
+megabyte, each text ended by </s>, as `cascadia train` joins them. The same sources give the same bytes. A text is held out when the hash of its name says so (rust and python: a whole file; sql and math: the text itself); equal texts are
 kept once, and never in both parts. Needs numpy and tokenizers.
 """
 import argparse
@@ -240,7 +240,7 @@ def write_mix(out, domains):
         mixed[i], mixed[j] = mixed[j], mixed[i]
     lines, line = [], ""
     for text in mixed:
-        line += BOS + text + EOS
+        line += text + EOS
         if len(line) > 1_000_000:
             lines.append(json.dumps({"text": line}))
             line = ""

@@ -237,6 +237,45 @@ fn texts_teach_what_follows_a_prompt_alone() {
 }
 
 #[test]
+fn distributions_that_stay_on_the_device_teach_the_same() {
+    let device = one();
+    let pair = pair(&device);
+    let fails = |e: cascadia::Error| -> ! { panic!("{e}") };
+    let new = || Trainer::new(&pair.draft, settings(Loss::ForwardKl)).unwrap_or_else(|e| fails(e));
+    // Runs that end before, at and beyond the end of a text.
+    let mut texts = Texts::new(&pair.target, 40, 0.7).unwrap_or_else(|e| fails(e));
+    let tokens: Vec<u32> = (0..100).map(|i| i * 37 % 500).collect();
+    texts.push_text(&tokens[..40]);
+    texts.push_text(&tokens[50..67]);
+    texts.push_answered(&tokens[7..30], &tokens[80..90]);
+    let mut trainers = [new(), new()];
+    for which in [[0, 1], [2, 1], [1, 2]] {
+        let host = texts.batch(which, Distributions::Host);
+        let host = host.unwrap_or_else(|e| fails(e));
+        let table = texts.batch(which, Distributions::Table(&mut trainers[1]));
+        let table = table.unwrap_or_else(|e| fails(e));
+        assert!(table.probs.is_empty() && table.slots.len() == host.rows.len());
+        let losses = [(0, &host), (1, &table)].map(|(i, batch)| {
+            let step = trainers[i].step(std::slice::from_ref(batch));
+            step.unwrap_or_else(|e| fails(e)).loss
+        });
+        assert!((losses[0] - losses[1]).abs() < 1e-6, "{losses:?}");
+        // By the logits that come to the host.
+        let mut scorer = Scorer::new(&pair.target, 40).unwrap_or_else(|e| fails(e));
+        let first = &host.tokens[..40];
+        let logits = scorer.logits(first).unwrap_or_else(|e| fails(e)).to_f32();
+        let row = &logits[host.rows[0] as usize * 512..][..512];
+        let e: Vec<f64> = row.iter().map(|&v| (f64::from(v) / 0.7).exp()).collect();
+        let sum: f64 = e.iter().sum();
+        for (p, e) in host.probs.iter().zip(e) {
+            assert!((f64::from(*p) - e / sum).abs() < 1e-6, "{p} {}", e / sum);
+        }
+    }
+    let [a, b] = trainers.map(|t| t.export().unwrap_or_else(|e| fails(e)));
+    assert_eq!(a, b);
+}
+
+#[test]
 fn additions_are_saved_in_the_weights_that_they_are_added_to() {
     let device = one();
     let pair = pair(&device);
