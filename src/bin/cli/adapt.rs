@@ -169,7 +169,7 @@ impl Speaker {
                 shown = each(tokens, stats);
             }
         };
-        let (stats, routed) = match self {
+        let (mut stats, routed) = match self {
             Self::Still(session) => {
                 let mut generation = session.generate(prompt, request)?;
                 while let Some(tokens) = generation.next()? {
@@ -186,6 +186,14 @@ impl Speaker {
                 (routed.served.stats.clone(), Some(routed))
             }
         };
+        // Where each round had proposals, what they gained is told by a few steps without.
+        if stats.plain_seconds.is_none() && stats.proposed > 0 {
+            stats.plain_seconds = Some(match self {
+                Self::Still(session) => session.plain_seconds()?,
+                Self::Learning(online) => online.plain_seconds()?,
+                Self::Several(drafts) => drafts.plain_seconds()?,
+            });
+        }
         shown.map(|()| Spoken { stats, routed })
     }
 

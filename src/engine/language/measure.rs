@@ -30,6 +30,29 @@ impl Session {
         median(&mut times).ok_or_else(|| Error::Usage("no run was asked for".into()))
     }
 
+    /// Seconds of a step of the target without proposals, as the sequence stands, by the host's clock: the mean of up to
+    /// eight, one behind the other. The sequence is afterwards as it was.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where nothing was generated yet; what running returns.
+    pub fn plain_seconds(&mut self) -> Result<f64> {
+        let plan = plans::verify(&mut self.target, 0, false, None)?;
+        let mut steps = |count: usize| -> Result<f64> {
+            let begun = Instant::now();
+            for _ in 0..count {
+                self.rewind()?;
+                plan.submit(false)?;
+            }
+            plan.wait()?;
+            Ok(begun.elapsed().as_secs_f64() / count as f64)
+        };
+        // The first may make something.
+        let first = steps(1)?;
+        let mean = steps(((0.2 / first) as usize).clamp(1, 8))?;
+        self.rewind()?;
+        Ok(mean)
+    }
+
     /// Runs `plans` for a while: a device that idled runs slowly at first.
     fn warm(&mut self, plans: &[&Executable]) -> Result<()> {
         let begun = Instant::now();

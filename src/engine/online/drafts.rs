@@ -200,6 +200,14 @@ impl Drafts {
         &self.session
     }
 
+    /// As [`Session::plain_seconds`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn plain_seconds(&mut self) -> Result<f64> {
+        self.session.plain_seconds()
+    }
+
     /// The names of all drafts.
     pub fn names(&self) -> Vec<&str> {
         self.arms.iter().map(|a| a.name.as_str()).collect()

@@ -126,6 +126,14 @@ impl Online {
         &self.session
     }
 
+    /// As [`Session::plain_seconds`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn plain_seconds(&mut self) -> Result<f64> {
+        self.session.plain_seconds()
+    }
+
     /// What was done so far.
     pub fn figures(&self) -> Figures {
         self.learner.figures()
