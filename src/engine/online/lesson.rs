@@ -27,7 +27,8 @@ impl Lesson {
 }
 
 /// Sequences to learn from and those held out, of which `seen` counts all by now. They are cut where they are longer than
-/// `context`: a row sees at most so many tokens. What answers an encoder's prompt ends there: its rows count from its
+/// `context`: a row sees at most so many tokens, the text's first among them, as models put attention there that they have
+/// no use for (arXiv 2309.17453) and foresee badly without it. What answers an encoder's prompt ends there: its rows count from its
 /// first token.
 pub fn lessons(given: Vec<Lesson>, context: usize, seen: &mut usize) -> (Vec<Lesson>, Vec<Lesson>) {
     let (mut taught, mut held) = (Vec::new(), Vec::new());
@@ -52,8 +53,13 @@ pub fn lessons(given: Vec<Lesson>, context: usize, seen: &mut usize) -> (Vec<Les
         while let Some((last, _)) = left.last() {
             let end = last + 1;
             let begin = end.saturating_sub(context);
-            let at = left.partition_point(|r| r.0 < begin);
-            let tokens = lesson.tokens[begin..end].to_vec();
+            // In the place of the window's first token, which then teaches nothing.
+            let cut = begin > 0 && context > 1;
+            let at = left.partition_point(|r| r.0 < begin + usize::from(cut));
+            let mut tokens = lesson.tokens[begin..end].to_vec();
+            if cut {
+                tokens[0] = lesson.tokens[0];
+            }
             let own = left.split_off(at).into_iter();
             to.push(Lesson {
                 tokens,
@@ -137,7 +143,7 @@ mod tests {
         assert_eq!(held, taught);
         let all: Vec<(u32, u32)> = (taught.iter())
             .flat_map(|l| {
-                assert!(l.tokens.len() <= 16);
+                assert!(l.tokens.len() <= 16 && l.tokens[0] == 0);
                 l.rows.iter().map(|(at, row)| {
                     let mut probs = Vec::new();
                     row.write(4, &mut probs);
