@@ -166,7 +166,9 @@ impl<'s> Generation<'s> {
         let watch = self.session.watching.as_ref().map(|w| w.watch);
         // A sequence of one token has none before it to run once more.
         let single = !follows && self.session.known.len() + self.pending.len() == 1;
-        let made = self.session.has_plans(&(proposals, false, watch), single);
+        let made = self
+            .session
+            .has_plans(&(proposals, host && proposals > 0, watch), single);
         let mut timed = host || !self.pending.is_empty();
         // A plain step brings one token, other rounds as many as are accepted: where a draft that does not follow them
         // begins must be known.
