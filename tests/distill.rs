@@ -125,7 +125,7 @@ fn texts_are_taught_by_the_built_in_target() {
     let bench = Bench::new();
     let data = bench.file(
         "texts.jsonl",
-        b"{\"prompt\": \"fn main\", \"answer\": \"() {}\"}\n{\"prompt\": \"let\"}\n{\"text\": \"use std::io;\"}\n",
+        b"{\"prompt\": \"fn main\", \"answer\": \"() {}\"}\n{\"prompt\": \"let\"}\n{\"text\": \"use std::io;\", \"prompt\": null}\n",
     );
     let mut args = with(
         "distill --steps 2 --lr 0.001 --length 16 --max-new 4 --json --data",

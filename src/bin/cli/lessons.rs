@@ -202,21 +202,18 @@ fn lines(
         )?),
     };
     let objects = objects(path, text)?;
-    let field = |object: &Value, name: &str| object.get(name)?.as_str().map(String::from);
-    let alone = |o: &Value| o.get("prompt").is_none() && o.get("answer").is_none();
-    let whole: Vec<String> = (objects.iter())
-        .filter(|o| alone(o))
-        .filter_map(|o| field(o, "text"))
+    let said: Vec<[Option<&str>; 3]> = (objects.iter())
+        .map(|o| ["text", "prompt", "answer"].map(|name| o.get(name)?.as_str()))
         .collect();
-    let mut whole = tokenizer.encode_all(&whole)?.into_iter();
+    let alone = said.iter().filter(|s| s[1..] == [None, None]);
+    let alone: Vec<&str> = alone.filter_map(|s| s[0]).collect();
+    let mut alone = tokenizer.encode_all(&alone)?.into_iter();
     let first = begin(tokenizer, target.config());
-    for (i, object) in objects.iter().enumerate() {
-        let field = |name: &str| object.get(name).and_then(|v| v.as_str());
-        match (field("text"), field("prompt"), field("answer")) {
-            (Some(_), None, None) if alone(object) => {
-                if let Some(tokens) = whole.next() {
-                    texts.push_stream(&tokens, first);
-                }
+    for (i, &[text, prompt, answer]) in said.iter().enumerate() {
+        match (text, prompt, answer) {
+            (Some(_), None, None) => {
+                let tokens = alone.next().unwrap_or_default();
+                texts.push_stream(&tokens, first);
             }
             (Some(answer), Some(prompt), None) | (None, Some(prompt), Some(answer)) => {
                 let prompt = tokenizer.prompt(prompt)?;

@@ -6,8 +6,6 @@ use crate::io::header::{one_line, quote};
 use crate::io::quiet::quietly;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use tokenizers::Tokenizer as Inner;
 
 /// A tokenizer as published, with the tokens that begin and end a text and its chat template.
@@ -72,35 +70,25 @@ impl Tokenizer {
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].
-    pub fn encode_all(&self, texts: &[String]) -> Result<Vec<Vec<u32>>> {
+    pub fn encode_all(&self, texts: &[impl AsRef<str> + Sync]) -> Result<Vec<Vec<u32>>> {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        // Some texts are longer than others: more pieces than cores.
-        let each = texts.len().div_ceil(8 * cores).max(1);
-        let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let work = || {
-            loop {
-                let piece = next.fetch_add(1, Ordering::Relaxed);
-                let Some(some) = texts.chunks(each).nth(piece) else {
-                    return;
-                };
-                let tokens = some.iter().map(|text| self.encode(text, false)).collect();
-                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                done.push((piece, tokens));
-            }
+        // Neighbours are of about the same length: each core takes some of all.
+        let share = |core: usize| {
+            let own = texts.iter().skip(core).step_by(cores);
+            own.map(|text| self.encode(text.as_ref(), false))
+                .collect::<Result<Vec<_>>>()
         };
-        std::thread::scope(|scope| {
-            for _ in 0..cores {
-                scope.spawn(work);
-            }
-        });
-        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        done.sort_by_key(|(piece, _)| *piece);
-        let mut all = Vec::with_capacity(texts.len());
-        for (_, tokens) in done {
-            let tokens: Result<Vec<Vec<u32>>> = tokens;
-            all.extend(tokens?);
-        }
-        Ok(all)
+        let shares = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..cores)
+                .map(|core| scope.spawn(move || share(core)))
+                .collect();
+            let joined = all.into_iter().map(|one| one.join());
+            (joined.map(|one| one.unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+                .collect::<Result<Vec<_>>>()
+        })?;
+        let mut shares: Vec<_> = shares.into_iter().map(Vec::into_iter).collect();
+        let turns = (0..texts.len()).filter_map(|i| shares[i % cores].next());
+        Ok(turns.collect())
     }
 
     /// [`Tokenizer::encode`] with special tokens, of a prompt.
