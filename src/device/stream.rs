@@ -45,11 +45,6 @@ impl Stream {
         self.pending.len()
     }
 
-    /// Whether one more may be submitted before the next is read.
-    pub fn has_room(&self) -> bool {
-        !self.free.is_empty()
-    }
-
     /// Submits one run of each of `runs`, in their order, and a copy of the state as it is then.
     ///
     /// # Errors

@@ -9,4 +9,6 @@ mod gguf_hostile;
 mod hub;
 #[cfg(feature = "text")]
 mod text;
+#[cfg(feature = "text")]
+mod text_gguf;
 mod write;

@@ -1,9 +1,7 @@
 //! Tokenizers and chat templates.
 
-use crate::write::{Put, gguf, metadata, tensors};
 use cascadia::io::text::{ChatTemplate, Message, Tokenizer};
-use cascadia::io::{Gguf, LanguageFiles, utf8};
-use cascadia::tensor::Format;
+use cascadia::io::utf8;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -19,7 +17,7 @@ fn byte_characters() -> Vec<String> {
     (0..256).map(character).collect()
 }
 
-const MERGES: [(&str, &str); 6] = [
+pub const MERGES: [(&str, &str); 6] = [
     ("h", "e"),
     ("l", "l"),
     ("he", "ll"),
@@ -28,7 +26,7 @@ const MERGES: [(&str, &str); 6] = [
     ("ð", "Ł"),
 ];
 
-fn vocabulary() -> Vec<String> {
+pub fn vocabulary() -> Vec<String> {
     let mut all = vec!["<s>".to_string(), "</s>".to_string()];
     all.extend(byte_characters());
     all.extend(MERGES.iter().map(|(a, b)| format!("{a}{b}")));
@@ -71,7 +69,7 @@ fn config() -> Value {
         "chat_template": "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}"})
 }
 
-fn tokenizer() -> Tokenizer {
+pub fn tokenizer() -> Tokenizer {
     Tokenizer::new(
         Path::new("tokenizer.json"),
         &json(&vocabulary()),
@@ -93,6 +91,9 @@ fn text_goes_there_and_back() {
     );
     assert_eq!(t.encode("hello", false).unwrap(), [hello]);
     assert_eq!(t.encode("hello</s>", false).unwrap(), [hello, 1]);
+    let many: Vec<String> = (0..37).map(|i| "hello".repeat(i % 5)).collect();
+    let each = many.iter().map(|text| t.encode(text, false).unwrap());
+    assert_eq!(t.encode_all(&many).unwrap(), each.collect::<Vec<_>>());
     let long = "naïve 日本 🙂 ".repeat(40);
     let ids = t.encode(&long, true).unwrap();
     assert!(ids.len() > 200);
@@ -315,122 +316,4 @@ fn no_mutation_of_a_tokenizer_panics() {
         }
     }
     assert!(read > 100, "{read} read");
-}
-
-#[test]
-fn pieces_of_a_gguf_file_are_those_of_sentencepiece() {
-    // A small model trained with sentencepiece 0.2 (BPE, byte fallback), and its own encodings.
-    let all: Value = serde_json::from_str(include_str!("sentencepiece.json")).unwrap();
-    let list = |field: &str| all[field].as_array().unwrap().clone();
-    let texts = |field: &str| -> Vec<String> {
-        list(field)
-            .iter()
-            .map(|t| t.as_str().unwrap().to_string())
-            .collect()
-    };
-    let mut with_tokens = metadata("llama");
-    for (key, value) in [
-        ("model", Put::Text("llama".to_string())),
-        ("tokens", Put::Texts(texts("tokens"))),
-        (
-            "scores",
-            Put::F32s(
-                list("scores")
-                    .iter()
-                    .map(|n| n.as_f64().unwrap() as f32)
-                    .collect(),
-            ),
-        ),
-        (
-            "token_type",
-            Put::I32s(
-                list("kinds")
-                    .iter()
-                    .map(|n| n.as_i64().unwrap() as i32)
-                    .collect(),
-            ),
-        ),
-        ("unknown_token_id", Put::U32(0)),
-    ] {
-        with_tokens.push((format!("tokenizer.ggml.{key}"), value));
-    }
-    let path = tempfile::tempdir().unwrap();
-    let path = path.path().join("m.gguf");
-    std::fs::write(&path, gguf(&with_tokens, &tensors("llama", Format::F32))).unwrap();
-    let t = LanguageFiles::open(&path)
-        .unwrap()
-        .tokenizer()
-        .unwrap()
-        .unwrap();
-    assert_eq!((t.bos(), t.eos()), (Some(1), Some(2)));
-    for (text, ids) in texts("texts").iter().zip(list("ids")) {
-        let ids: Vec<u32> = ids
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|n| n.as_u64().unwrap() as u32)
-            .collect();
-        assert_eq!(t.encode(text, false).unwrap(), ids, "{text:?}");
-        assert_eq!(t.encode(text, true).unwrap()[0], 1);
-        assert_eq!(t.decode(&ids, true).unwrap(), *text);
-        let mut stream = t.stream();
-        let pieces: String = ids.iter().map(|id| stream.push(*id).unwrap()).collect();
-        assert_eq!(pieces + &stream.finish().unwrap(), *text);
-    }
-}
-
-#[test]
-fn byte_pairs_of_a_gguf_file_are_read() {
-    let with = |pre: &str| {
-        let mut all = metadata("qwen2");
-        for (key, value) in [
-            ("model", Put::Text("gpt2".to_string())),
-            ("pre", Put::Text(pre.to_string())),
-            ("tokens", Put::Texts(vocabulary())),
-            (
-                "merges",
-                Put::Texts(MERGES.map(|(a, b)| format!("{a} {b}")).to_vec()),
-            ),
-            (
-                "token_type",
-                Put::I32s((0..264).map(|i| if i < 2 { 3 } else { 1 }).collect()),
-            ),
-        ] {
-            all.push((format!("tokenizer.ggml.{key}"), value));
-        }
-        all.push((
-            "tokenizer.chat_template".to_string(),
-            Put::Text("{{ messages[0].content }}".to_string()),
-        ));
-        Gguf::from_bytes("m.gguf", gguf(&all, &tensors("qwen2", Format::F16))).unwrap()
-    };
-    let reference = tokenizer();
-    for pre in ["qwen2", "gpt-2", "llama-bpe"] {
-        let file = with(pre);
-        let json = file.tokenizer().unwrap().to_string();
-        let t = Tokenizer::new(
-            Path::new("m"),
-            json.as_bytes(),
-            file.tokenizer_config(),
-            None,
-        )
-        .unwrap();
-        for text in ["hello hello", "naïve 日本 🙂 it's</s>"] {
-            assert_eq!(
-                t.encode(text, false).unwrap(),
-                reference.encode(text, false).unwrap(),
-                "{pre}"
-            );
-        }
-        assert_eq!(
-            t.encode("a", true).unwrap().len(),
-            if pre == "llama-bpe" { 2 } else { 1 }
-        );
-        assert!(t.template().is_some());
-    }
-    let error = with("tekken").tokenizer().unwrap_err().to_string();
-    assert!(
-        error.contains("`tekken`") && error.contains("tokenizer.json"),
-        "{error}"
-    );
 }

@@ -28,8 +28,8 @@ impl Lesson {
 
 /// Sequences to learn from and those held out, of which `seen` counts all by now. They are cut where they are longer than
 /// `context`: a row sees at most so many tokens, the text's first among them, as models put attention there that they have
-/// no use for (arXiv 2309.17453) and foresee badly without it. What answers an encoder's prompt ends there: its rows count from its
-/// first token.
+/// no use for (arXiv 2309.17453) and foresee badly without it. What answers an encoder's prompt ends there: its rows count
+/// from its first token.
 pub fn lessons(given: Vec<Lesson>, context: usize, seen: &mut usize) -> (Vec<Lesson>, Vec<Lesson>) {
     let (mut taught, mut held) = (Vec::new(), Vec::new());
     for lesson in given {
