@@ -1,6 +1,6 @@
 """Builds the corpus of the built-in language models: four domains, a tokenizer, token streams, prompts, held-out text.
 
-usage: make_data.py OUT --rust-docs DIR --crates DIR... --python-lib DIR --python-docs DIR [--assets DIR] [--texts DIR] [--mix FILE] [--code DIR]
+usage: make_data.py OUT --rust-docs DIR --crates DIR... --python-lib DIR --python-docs DIR [--assets DIR] [--texts DIR] [--joined FILE] [--code DIR]
 
 Sources (README.md says where each is found, and its licence):
   rust    --rust-docs: `share/doc/rust/html` of a toolchain (the component rust-docs): the books, and the source of core,
@@ -14,9 +14,10 @@ Writes OUT/{domain}.{train,heldout}.npy (uint16 tokens, each text between <s> an
 OUT/corpus.json (texts, bytes, tokens and a sha256 of every part). With --assets it also writes there prompts.json,
 heldout/{domain}.txt and sources.json (the files that these quote). For `cascadia train` it writes the training texts as
 jsonl, a file for each domain: with --texts all of them, with --code the first CODE_BYTES of rust and of python. For
-`cascadia distill` --mix writes the first MIX_BYTES of each domain's, shuffled, one after the other in lines of about a
-megabyte, each text ended by </s>, as `cascadia train` joins them. The same sources give the same bytes. A text is held out when the hash of its name says so (rust and python: a whole file; sql and math: the text itself); equal texts are
-kept once, and never in both parts. Needs numpy and tokenizers.
+`cascadia distill` --joined writes the first JOINED_BYTES of each domain's, joined as `cascadia train` joins them, each
+text ended by </s>. The same sources give the same bytes. A text is held out when the hash of its name says so
+(rust and python: a whole file; sql and math: the text itself); equal texts are kept once, and never in both parts.
+Needs numpy and tokenizers.
 """
 import argparse
 import hashlib
@@ -43,7 +44,7 @@ TOKENIZER_BYTES = 5_000_000     # of each domain, to learn the tokenizer
 HELDOUT_FILE_BYTES = 36_000
 PROMPTS = 8
 CODE_BYTES = 4_000_000          # of rust and of python
-MIX_BYTES = 6_500_000           # of each domain
+JOINED_BYTES = 16_000_000       # of each domain
 BOOKS = "book reference nomicon rust-by-example error_codes edition-guide embedded-book cargo rustc clippy".split()
 EXCERPTS = ("library/", "book/", "reference/", "nomicon/", "Lib/", "Doc/")    # what prompts.json and heldout/ may quote
 LIBRARIES = "core alloc std proc_macro".split()
@@ -225,26 +226,22 @@ def write_texts(out, domains, limit=None):
         (out / f"{domain}.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def write_mix(out, domains):
-    """Texts of all domains in one order, joined as the token streams are."""
-    d, mixed = Draws(4), []
+def write_joined(out, domains):
+    """The first JOINED_BYTES of each domain's texts, one after the other as `cascadia train` puts them, in lines of about
+    a megabyte, each of one domain: a window of them is what the target was trained on."""
+    lines = []
     for texts in domains.values():
-        size = 0
+        size, line = 0, ""
         for text in texts:
             size += len(text)
-            if size > MIX_BYTES:
+            if size > JOINED_BYTES:
                 break
-            mixed.append(text)
-    for i in range(len(mixed) - 1, 0, -1):
-        j = d.between(0, i)
-        mixed[i], mixed[j] = mixed[j], mixed[i]
-    lines, line = [], ""
-    for text in mixed:
-        line += text + EOS
-        if len(line) > 1_000_000:
-            lines.append(json.dumps({"text": line}))
-            line = ""
-    out.write_text("\n".join([*lines, json.dumps({"text": line})]) + "\n")
+            line += text + EOS
+            if len(line) > 1_000_000:
+                lines.append(line)
+                line = ""
+        lines.append(line)
+    out.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines if line))
 
 
 def documents(domain, texts):
@@ -260,7 +257,7 @@ def main():
     parser.add_argument("--python-docs", type=pathlib.Path, required=True)
     parser.add_argument("--assets", type=pathlib.Path)
     parser.add_argument("--texts", type=pathlib.Path)
-    parser.add_argument("--mix", type=pathlib.Path)
+    parser.add_argument("--joined", type=pathlib.Path)
     parser.add_argument("--code", type=pathlib.Path)
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
@@ -283,8 +280,8 @@ def main():
     train = {domain: documents(domain, [t for _, t in train]) for domain, (train, _) in domains.items()}
     if a.texts:
         write_texts(a.texts, train)
-    if a.mix:
-        write_mix(a.mix, train)
+    if a.joined:
+        write_joined(a.joined, train)
     if a.code:
         write_texts(a.code, {domain: train[domain] for domain in ("rust", "python")}, CODE_BYTES)
     tokenizer = learn_tokenizer(sample())
