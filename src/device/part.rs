@@ -24,6 +24,8 @@ struct Pending {
 }
 
 const BYTES: u64 = 16;
+/// Dispatches of a submission, at most: the device runs one while the next is written.
+const AT_ONCE: usize = 48;
 
 impl Parts {
     /// # Errors
@@ -50,48 +52,56 @@ impl Parts {
     }
 
     /// Submits dispatches `steps` of `run`, and after the last one the copy of its outputs for
-    /// [`Executable::download`].
+    /// [`Executable::download`]; when the first of them were submitted.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
-    pub fn submit(&mut self, run: &Executable, steps: Range<usize>) -> Result<()> {
+    pub fn submit(&mut self, run: &Executable, steps: Range<usize>) -> Result<Instant> {
         self.wait()?;
         let d = &self.device;
-        let mut encoder = d.device.create_command_encoder(&Default::default());
-        {
-            let writes = self
-                .queries
-                .as_ref()
-                .map(|(set, _)| wgpu::ComputePassTimestampWrites {
-                    query_set: set,
-                    beginning_of_pass_write_index: Some(0),
-                    end_of_pass_write_index: Some(1),
-                });
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                label: None,
-                timestamp_writes: writes,
-            });
-            for step in run.steps.iter().take(steps.end).skip(steps.start) {
-                step.record(&mut pass);
-            }
-        }
-        if steps.end >= run.steps.len() {
-            run.copy_outputs(&mut encoder);
-        }
-        if let Some((set, resolved)) = &self.queries {
-            encoder.resolve_query_set(set, 0..2, resolved, 0);
-            encoder.copy_buffer_to_buffer(resolved, 0, &self.ticks, 0, BYTES);
-        }
         if self.queries.is_none() {
             d.wait()?;
         }
-        let begun = Instant::now();
-        let submission = d.queue.submit([encoder.finish()]);
+        let (mut at, mut submitted) = (steps.start, None);
+        let submission = loop {
+            let end = steps.end.min(at + AT_ONCE);
+            let mut encoder = d.device.create_command_encoder(&Default::default());
+            {
+                let (first, last) = (at == steps.start, end == steps.end);
+                let queries = self.queries.as_ref().filter(|_| first || last);
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                    label: None,
+                    timestamp_writes: queries.map(|(set, _)| wgpu::ComputePassTimestampWrites {
+                        query_set: set,
+                        beginning_of_pass_write_index: first.then_some(0),
+                        end_of_pass_write_index: last.then_some(1),
+                    }),
+                });
+                for step in run.steps.iter().take(end).skip(at) {
+                    step.record(&mut pass);
+                }
+            }
+            at = end;
+            if at < steps.end {
+                d.queue.submit([encoder.finish()]);
+                submitted.get_or_insert_with(Instant::now);
+                continue;
+            }
+            if steps.end >= run.steps.len() {
+                run.copy_outputs(&mut encoder);
+            }
+            if let Some((set, resolved)) = &self.queries {
+                encoder.resolve_query_set(set, 0..2, resolved, 0);
+                encoder.copy_buffer_to_buffer(resolved, 0, &self.ticks, 0, BYTES);
+            }
+            break d.queue.submit([encoder.finish()]);
+        };
+        let begun = submitted.unwrap_or_else(Instant::now);
         run.submitted(&submission);
         if self.queries.is_none() {
             d.wait_for(submission)?;
             self.waited = Some(begun.elapsed().as_secs_f64() * 1e3);
-            return d.check();
+            return d.check().map(|()| begun);
         }
         let (send, mapped) = mpsc::channel();
         self.ticks.map_async(wgpu::MapMode::Read, .., move |r| {
@@ -99,7 +109,7 @@ impl Parts {
             let _ = send.send(r);
         });
         self.pending = Some(Pending { submission, mapped });
-        d.check()
+        d.check().map(|()| begun)
     }
 
     /// Milliseconds of the device for the last part, once it has run. `None` where that was told before.

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::kernels::optim::NORM;
 use crate::shader::Dispatch;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// A loaded plan, and what each of its dispatches takes.
 pub(super) struct Timed {
@@ -110,6 +111,8 @@ pub(super) struct Pace {
     pace: f64,
     /// What the longest part so far was to take: the next is at most twice as long.
     longest: f64,
+    /// When the first dispatches of the last part were submitted.
+    submitted: Option<Instant>,
 }
 
 impl Trainer {
@@ -153,7 +156,13 @@ impl Trainer {
         let (end, sum) = running.what.part(begin, most, p.pace.max(1e-3));
         p.longest = p.longest.max(sum);
         running.part = [begin, end];
-        parts.submit(&running.what.run, begin..end)
+        p.submitted = Some(parts.submit(&running.what.run, begin..end)?);
+        Ok(())
+    }
+
+    /// When the device got the first dispatches of the part that was submitted last.
+    pub fn submitted(&self) -> Option<Instant> {
+        self.pace.submitted
     }
 
     /// Milliseconds of the device for the part that was submitted last, once it has run; `None` where that was told

@@ -5,6 +5,7 @@ use super::rehearsal::Rehearsal;
 use super::replay::Replay;
 use super::settings::CANARY;
 use super::update::{Update, Verdict};
+use super::usual::Usual;
 use super::writer::Writer;
 use super::{Figures, OnlineSettings};
 use crate::engine::distill::{Settings, Trainer};
@@ -48,6 +49,8 @@ pub(super) struct Learner {
     pub(super) past: Rehearsal,
     /// Requests and texts that were shared out.
     seen: usize,
+    /// How proposals go.
+    pub(super) usual: Usual,
     /// What updates are judged by.
     pub(super) held: VecDeque<Lesson>,
     pub(super) begun: Instant,
@@ -101,6 +104,7 @@ impl Learner {
             taught: Vec::new(),
             past: Rehearsal::default(),
             seen: 0,
+            usual: Usual::default(),
             held: VecDeque::new(),
             begun: Instant::now(),
             renewal: None,
@@ -162,6 +166,7 @@ impl Learner {
             return Ok(());
         }
         let begun = Instant::now();
+        self.look();
         let given = self.drain(session)?;
         self.add(given);
         if self.prompts.is_empty() {
@@ -182,6 +187,16 @@ impl Learner {
 
     pub(super) fn table_rows(&self) -> usize {
         self.settings.update_rows(self.vocab)
+    }
+
+    /// Where the draft meets something new it is to learn at full speed, and to be judged by that, not by what was asked
+    /// before.
+    fn look(&mut self) {
+        if self.usual.shifted() {
+            self.trainer.slow_to(1.0);
+            self.held.clear();
+            self.figures.shifts += 1;
+        }
     }
 
     /// Shares `given` among what is learned and what is held out.
@@ -239,7 +254,10 @@ impl Learner {
         if let Some(verdict) = verdict {
             self.end(verdict)?;
         }
-        let took = begun.elapsed() + Duration::from_secs_f64(before.unwrap_or(0.0) / 1e3);
+        // What was written while the device ran the part's first dispatches is in the part's time, told next.
+        let written = (self.trainer.submitted()).and_then(|at| at.checked_duration_since(begun));
+        let took = written.unwrap_or_else(|| begun.elapsed())
+            + Duration::from_secs_f64(before.unwrap_or(0.0) / 1e3);
         let figures = &mut self.figures;
         figures.slices += 1;
         figures.update_seconds += took.as_secs_f64();

@@ -18,6 +18,7 @@ mod row;
 mod serve;
 mod settings;
 mod update;
+mod usual;
 mod writer;
 
 pub use arm::ArmFigures;
@@ -40,6 +41,8 @@ pub struct Figures {
     /// Updates that stand, and that were rolled back, as held-out rows got worse or a loss was no number.
     pub updates: usize,
     pub rolled_back: usize,
+    /// Times that requests turned out to be of another kind than those before.
+    pub shifts: usize,
     /// Steps that changed nothing: their gradients were no numbers, or exploded.
     pub rejected: usize,
     /// Distributions that updates took; that were none and were left out; and those that there was no room for.

@@ -62,6 +62,7 @@ pub(super) fn serve(
             session.release(kept.into_iter().map(|k| k.slot));
         }
         Some(learner) => {
+            learner.usual.note(&stats);
             learner.gather(session, prompt)?;
             learner.save();
             learner.start(session)?;
