@@ -52,7 +52,7 @@ pub struct OnlineSettings {
     pub remember: usize,
     pub loss: Loss,
     /// The learning rate, at most: an update that is rolled back halves it, one that stands raises it by half. So a draft
-    /// that has nothing to learn is left alone before long, and one that meets something new learns at full speed again.
+    /// that has nothing to learn is left alone before long; where its proposals go much worse than usual, it is back.
     pub lr: f32,
     /// Steps of an update, each over the whole buffer; the paper's code makes one.
     pub steps: usize,
