@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a guard after a slot is filled with.
 const GUARD: u8 = 0xA5;
+/// Dispatches of a long plan that are submitted at once: the device is at work while the others are written.
+const FIRST: usize = 12;
 
 /// A plan loaded on a device.
 pub struct Executable {
@@ -149,14 +151,14 @@ impl Executable {
     /// Submits one run, and the copy of its outputs for [`Executable::download`] where `outputs`.
     pub fn submit(&self, outputs: bool) -> Result<()> {
         self.device.check()?;
-        let mut encoder = self
-            .device
-            .device
-            .create_command_encoder(&Default::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            self.record(&mut pass);
+        let (first, rest) = match self.steps.len() >= 2 * FIRST {
+            true => self.steps.split_at(FIRST),
+            false => self.steps.split_at(0),
+        };
+        if !first.is_empty() {
+            self.device.queue.submit([self.written(first).finish()]);
         }
+        let mut encoder = self.written(rest);
         if outputs {
             self.copy_outputs(&mut encoder);
         }
@@ -184,6 +186,16 @@ impl Executable {
     pub(super) fn submitted(&self, submission: &wgpu::SubmissionIndex) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some(submission.clone());
+    }
+
+    /// A pass of `steps`.
+    fn written(&self, steps: &[Ready]) -> wgpu::CommandEncoder {
+        let mut encoder = (self.device.device).create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            steps.iter().for_each(|step| step.record(&mut pass));
+        }
+        encoder
     }
 
     pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {

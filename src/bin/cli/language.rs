@@ -70,15 +70,16 @@ pub struct Drawing {
     /// The same seed gives the same text: with it, --draft-len auto goes by planned costs, not by the clock
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
-    /// Tokens that the draft proposes at a time: auto (as many as pay), a number, or off
-    #[arg(long, value_name = "auto|N|off", default_value = "auto", value_parser = draft_len)]
+    /// Tokens that the draft proposes at a time: auto (as many as pay), planned (the same by planned costs alone), a number,
+    /// or off
+    #[arg(long, value_name = "auto|planned|N|off", default_value = "auto", value_parser = draft_len)]
     pub draft_len: DraftLen,
     /// Where logits are not finite, name the layer that they come from
     #[arg(long)]
     pub check: bool,
 }
 
-/// `auto`, `off`, or a number of proposals that a round can have.
+/// `auto`, `planned`, `off`, or a number of proposals that a round can have.
 fn draft_len(text: &str) -> Result<DraftLen, String> {
     let most = cascadia::engine::language::KMAX;
     match text.parse() {
