@@ -151,10 +151,12 @@ impl Executable {
     /// Submits one run, and the copy of its outputs for [`Executable::download`] where `outputs`.
     pub fn submit(&self, outputs: bool) -> Result<()> {
         self.device.check()?;
-        let (first, rest) = match self.steps.len() >= 2 * FIRST {
-            true => self.steps.split_at(FIRST),
-            false => self.steps.split_at(0),
+        let early = if self.steps.len() >= 2 * FIRST {
+            FIRST
+        } else {
+            0
         };
+        let (first, rest) = self.steps.split_at(early);
         if !first.is_empty() {
             self.device.queue.submit([self.written(first).finish()]);
         }

@@ -83,9 +83,14 @@ impl Stats {
         (self.tested > 0).then(|| self.overlaps / self.tested as f64)
     }
 
+    /// Rounds that had proposals.
+    pub fn drafted(&self) -> usize {
+        self.rounds - self.draft_lens.first().copied().unwrap_or(0)
+    }
+
     /// Accepted proposals of a round that had some.
     pub fn mean_accepted(&self) -> Option<f64> {
-        let drafted = self.rounds - self.draft_lens.first().copied().unwrap_or(0);
+        let drafted = self.drafted();
         (drafted > 0).then(|| self.accepted as f64 / drafted as f64)
     }
 

@@ -21,10 +21,9 @@ pub struct Usual {
 impl Usual {
     /// Takes note of a request.
     pub fn note(&mut self, stats: &Stats) {
-        let plain = stats.draft_lens.first().copied().unwrap_or(0);
         self.accepted += stats.accepted;
         // One is rejected in almost every round.
-        self.looked_at += stats.accepted + stats.rounds.saturating_sub(plain);
+        self.looked_at += stats.accepted + stats.drafted();
     }
 
     /// Whether the last requests' proposals went much worse than usual; says so once.
