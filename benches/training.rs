@@ -119,7 +119,8 @@ fn products(device: &Device) -> Result<()> {
                 slices: 1,
                 ..dense::choose(&p, device.caps())
             };
-            let scalar = dense::dispatch(p, one, dense::Binds { a, b, y }, device.caps());
+            let (all, binds_of) = (0..one.groups(&p), dense::Binds { a, b, y });
+            let scalar = dense::dispatch(p, one, all, binds_of, device.caps());
             let ms = time(device, &arrays, scalar)?;
             println!(
                 "  {what:2} {weight:?} f32: {ms:.4} ms, {:.1} TFLOP/s",
@@ -137,7 +138,8 @@ fn products(device: &Device) -> Result<()> {
                 if chosen.is_none() || tile.bytes(&p) > device.caps().max_workgroup_bytes as usize {
                     continue;
                 }
-                let d = dense_coop::dispatch(p, tile, binds(a, b, y), device.caps());
+                let all = 0..tile.groups(&p);
+                let d = dense_coop::dispatch(p, tile, all, binds(a, b, y), device.caps());
                 let ms = time(device, &arrays, d)?;
                 let mark = if Some(tile) == chosen {
                     " (chosen)"
@@ -281,13 +283,31 @@ fn show(what: &str, mut waits: Vec<f64>) {
     );
 }
 
+/// Serves until an update needs no plan that is not there.
+fn warm(online: &mut Online) -> Result<()> {
+    let mut made = online.figures();
+    for i in 0..6 {
+        serve(online, 8, 50 * i)?;
+        online.idle()?;
+        let before = std::mem::replace(&mut made, online.figures());
+        println!(
+            "  before that, an update in {:.1} ms, {:.1} ms of them in slices that made plans",
+            1e3 * (made.update_seconds - before.update_seconds),
+            1e3 * (made.plan_seconds - before.plan_seconds),
+        );
+        if i > 0 && made.plan_seconds == before.plan_seconds {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Updates from eight requests, in idle time and between the rounds of others.
 fn update(device: &Device, options: &Options) -> Result<()> {
     let name = std::env::var("CASCADIA_TARGET").unwrap_or("7b".into());
     let target = Arc::new(Language::of_noise(device, sized(&name)?, options));
     let draft = Arc::new(Language::of_noise(device, config()?, options));
-    let share = OnlineSettings::default().share;
-    for (steps, share) in [(1, 0.0), (1, share), (4, 0.0)] {
+    let online = |steps, share| {
         let settings = OnlineSettings {
             steps,
             share,
@@ -295,51 +315,51 @@ fn update(device: &Device, options: &Options) -> Result<()> {
             tolerance: 1.0,
             ..OnlineSettings::default()
         };
-        let mut online = Online::new(&target, &draft, settings, Room::of(512))?;
-        // Updates until one needs no plan that is not there.
-        let mut made = online.figures();
-        for i in 0..6 {
-            serve(&mut online, 8, 50 * i)?;
-            online.idle()?;
-            let before = std::mem::replace(&mut made, online.figures());
-            println!(
-                "  before that, an update in {:.1} ms, {:.1} ms of them in slices that made plans",
-                1e3 * (made.update_seconds - before.update_seconds),
-                1e3 * (made.plan_seconds - before.plan_seconds),
-            );
-            if i > 0 && made.plan_seconds == before.plan_seconds {
-                break;
-            }
-        }
-        if share == 0.0 {
-            let (waits, seconds) = serve(&mut online, 8, 400)?;
+        Online::new(&target, &draft, settings, Room::of(512))
+    };
+    for steps in [1, 4] {
+        let mut online = online(steps, 0.0)?;
+        warm(&mut online)?;
+        for seed in (400..).step_by(50).take(3 / steps.min(3)) {
+            let made = online.figures();
+            let (_, seconds) = serve(&mut online, 8, seed)?;
             let begun = Instant::now();
             online.idle()?;
             let ms = begun.elapsed().as_secs_f64() * 1e3;
             let now = online.figures();
             println!(
-                "  {name}, {steps} steps: an update of 8 requests, {} rows, in idle time: {ms:.1} ms, {:.2} % of \
-                     the {seconds:.2} s that they took; {:.1} ms of it counted",
+                "  {name}, {steps} steps: an update of 8 requests, {} rows, in idle time: {ms:.1} ms, {:.2} % of the \
+                     {seconds:.2} s that they took; {:.1} ms of it counted",
                 now.rows - made.rows,
                 ms / 10.0 / seconds,
                 1e3 * (now.update_seconds - made.update_seconds),
             );
-            show("training off", waits);
-        } else {
-            let (waits, seconds) = serve(&mut online, 16, 400)?;
-            let now = online.figures();
-            println!(
-                "  {name}, {steps} steps, share {share}: {} updates between rounds in {} slices, longest {:.3} ms, \
-                     {:.2} % of {seconds:.2} s",
-                now.updates - made.updates,
-                now.slices - made.slices,
-                now.longest_slice_ms,
-                100.0 * (now.serve_update_seconds - made.serve_update_seconds) / seconds,
-            );
-            println!("  {now:?}");
-            show("training on", waits);
         }
     }
+    // Waits with and without updates, in turns, of the same requests.
+    let share = OnlineSettings::default().share;
+    let (mut off, mut on) = (online(1, 0.0)?, online(1, share)?);
+    warm(&mut on)?;
+    serve(&mut off, 8, 0)?;
+    let made = on.figures();
+    let (mut waits, mut seconds) = ([Vec::new(), Vec::new()], 0.0);
+    for turn in 0..5 {
+        waits[0].extend(serve(&mut off, 8, 400 + 8 * turn)?.0);
+        let (more, took) = serve(&mut on, 8, 400 + 8 * turn)?;
+        waits[1].extend(more);
+        seconds += took;
+    }
+    let now = on.figures();
+    println!(
+        "  {name}, 1 step, share {share}: {} updates between rounds in {} slices, {:.2} % of {seconds:.2} s",
+        now.updates - made.updates,
+        now.slices - made.slices,
+        100.0 * (now.serve_update_seconds - made.serve_update_seconds) / seconds,
+    );
+    println!("  {now:?}");
+    let [off, on] = waits;
+    show("training off", off);
+    show("training on", on);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 // Matrix product of dense f32 matrices: y[m, n] = Σ_k A[m, k] * B[k, n], in SLICES of the depth, whose sum it is.
 // A is stored [m, k] or, with A_TURNED, [k, m]; B is stored [k, n] or, with B_TURNED, [n, k]. Any sizes.
-// grid: SLICES * ceil(m / TILE) * ceil(n / TILE) workgroups, folded, columns first. One workgroup owns a tile of a slice
-// of y, one invocation 4 × 4 of it over one of SPLIT parts of the depth: a smaller tile leaves more parts.
+// grid: workgroups first .. end of SLICES * ceil(m / TILE) * ceil(n / TILE), folded, columns first. One workgroup owns a
+// tile of a slice of y, one invocation 4 × 4 of it over one of SPLIT parts of the depth: a smaller tile leaves more parts.
 
 // variant ---------------------------------------------------------------
 const TILE = 64u;          // 64 | 32 | 16
@@ -14,6 +14,8 @@ struct Params {
   m: u32,
   n: u32,
   k: u32,
+  first: u32,
+  end: u32,
 }
 
 @group(0) @binding(0) var<storage, read>       a: array<f32>;  // [m, k]; A_TURNED: [k, m]
@@ -57,9 +59,10 @@ fn main(
 ) {
   let across = (params.n + TILE - 1u) / TILE;
   let tiles = (params.m + TILE - 1u) / TILE * across;
-  let group = (wg.x + wg.y * groups.x) % tiles;
-  let slice = (wg.x + wg.y * groups.x) / tiles;
-  if slice >= SLICES { return; }
+  let at = params.first + wg.x + wg.y * groups.x;
+  if at >= params.end { return; }
+  let group = at % tiles;
+  let slice = at / tiles;
   let row0 = group / across * TILE;
   let col0 = group % across * TILE;
   let to_a = place(lid, !A_TURNED);

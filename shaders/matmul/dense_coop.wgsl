@@ -2,9 +2,9 @@
 // in f32; in SLICES of the depth, whose sum it is.
 // A is stored [m, k] or, with A_TURNED, [k, m]; B is stored [k, n] or, with B_TURNED, [n, k]; rows as they are stored,
 // and those of y, are a multiple of 4 long.
-// grid: SLICES * ceil(m / BM) * ceil(n / BN) workgroups, folded, along the side with fewer tiles first, so that
-// workgroups that run together share the larger operand. One owns a BM × BN tile of a slice of y, one of its subgroups
-// of 32 a part of BM / TEAMS_M × BN / TEAMS_N. BK of depth at a time pass through workgroup memory, in the order in which they are
+// grid: workgroups first .. end of SLICES * ceil(m / BM) * ceil(n / BN), folded, along the side with fewer tiles first, so
+// that workgroups that run together share the larger operand. One owns a BM × BN tile of a slice of y, one of its
+// subgroups of 32 a part of BM / TEAMS_M × BN / TEAMS_N. BK of depth at a time pass through workgroup memory, in the order in which they are
 // stored, while the next are on their way to registers.
 
 // variant ---------------------------------------------------------------
@@ -25,6 +25,8 @@ struct Params {
   m: u32,
   n: u32,
   k: u32,
+  first: u32,
+  end: u32,
 }
 
 @group(0) @binding(0) var<storage, read>       a: array<vec4<f32>>;  // [m, k]; A_TURNED: [k, m]
@@ -72,9 +74,10 @@ fn main(
 ) {
   let tiles_m = (params.m + BM - 1u) / BM;
   let tiles_n = (params.n + BN - 1u) / BN;
-  let group = (wg.x + wg.y * groups.x) % (tiles_m * tiles_n);
-  let slice = (wg.x + wg.y * groups.x) / (tiles_m * tiles_n);
-  if slice >= SLICES { return; }
+  let at = params.first + wg.x + wg.y * groups.x;
+  if at >= params.end { return; }
+  let group = at % (tiles_m * tiles_n);
+  let slice = at / (tiles_m * tiles_n);
   let deep = (params.k + BK * SLICES - 1u) / (BK * SLICES) * BK;   // of a slice
   let rows_first = tiles_m < tiles_n;
   let row0 = select(group / tiles_n, group % tiles_m, rows_first) * BM;

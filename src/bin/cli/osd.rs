@@ -86,7 +86,7 @@ pub struct Args {
     /// Distributions of earlier buffers that updates learn from again, beside as many new ones; 0: none
     #[arg(long, value_name = "N", default_value_t = 4096)]
     remember: usize,
-    /// Steps of an update
+    /// Steps of an update; one after every request (online-1) makes a quarter of them
     #[arg(long, value_name = "N", default_value_t = 4)]
     update_steps: usize,
     /// Little of everything, for a software adapter

@@ -294,3 +294,44 @@ pub(super) fn likeliest(probs: &[f32]) -> u32 {
     let best = (probs.iter().enumerate()).max_by(|a, b| a.1.total_cmp(b.1));
     best.map_or(0, |b| b.0 as u32)
 }
+
+/// The least of few sizes, 1, 2, 4, 8, 12, 16, 24, 32 …, that is at least `n`: each size of a batch needs a plan.
+pub(crate) fn few(n: usize) -> usize {
+    let twice = n.next_power_of_two();
+    let between = twice / 4 * 3;
+    match between >= n.max(12) {
+        true => between,
+        false => twice,
+    }
+}
+
+/// The largest of those that is at most `n`; 1 where that is 0.
+pub(crate) fn few_below(n: usize) -> usize {
+    let half = (n.max(1) / 2 + 1).next_power_of_two();
+    let between = half / 2 * 3;
+    match between <= n && between >= 12 {
+        true => between,
+        false => half,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{few, few_below};
+
+    #[test]
+    fn sizes_are_few() {
+        let sizes: Vec<usize> = (1..=40).map(few).collect();
+        let mut known = sizes.clone();
+        known.dedup();
+        assert_eq!(known, [1, 2, 4, 8, 12, 16, 24, 32, 48]);
+        for n in 1..=40 {
+            assert!(sizes[n - 1] >= n);
+            let below = few_below(n);
+            assert!(
+                below <= n && few(below) == below && few(below + 1) > n,
+                "{n}"
+            );
+        }
+    }
+}

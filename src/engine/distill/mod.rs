@@ -20,6 +20,7 @@ mod trainer;
 pub use crate::kernels::loss::distill::Loss;
 pub use author::Author;
 pub use batch::{Batch, Prompts, Recorded};
+pub(crate) use batch::{few, few_below};
 pub use distributions::Distributions;
 pub use fresh::{fresh, mixed};
 pub use parts::Score;

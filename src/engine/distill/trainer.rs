@@ -1,7 +1,7 @@
 //! Steps of training: forward, backward and the change of the weights are one plan, and weights, moments and what is
 //! gathered of gradients stay on the device.
 
-use super::batch::{Batch, likeliest};
+use super::batch::{Batch, few, likeliest};
 use super::host::Parked;
 use super::parts::{Pace, Timed, sum};
 use super::plan::{LOSS_SCALE, Shape, Then, kept, moment};
@@ -333,7 +333,7 @@ impl Trainer {
             len: batch.len,
             prompt: batch.prompts.len,
             // Few sizes, so that few plans are made.
-            rows: batch.rows.len().next_power_of_two().max(8),
+            rows: few(batch.rows.len()).max(8),
             table: if batch.slots.is_empty() {
                 0
             } else {

@@ -3,6 +3,7 @@
 //! looks proposals up in the text. Each draft learns from its own requests alone.
 
 use super::arm::{Arm, ArmFigures};
+use super::capacity::Capacity;
 use super::measured::Measured;
 use super::serve::{Each, serve};
 use super::{OnlineSettings, Served};
@@ -99,7 +100,7 @@ impl Drafts {
         let (mut rows, mut all) = (0, false);
         if let Some(online) = &settings.online {
             online.check()?;
-            rows = online.ring(online.rows(target.config().vocab()), room.positions);
+            rows = Capacity::of(online, target).ring(online, room.positions);
             all = online.positions == Positions::All;
         }
         session.watch(Watch { rows, all })?;
@@ -244,7 +245,7 @@ impl Drafts {
     /// How `arm` learns.
     pub(super) fn online(&self, arm: usize) -> Option<OnlineSettings> {
         let online = self.settings.online.as_ref()?;
-        let rows = online.rows(self.session.target().config().vocab());
+        let rows = Capacity::of(online, self.session.target()).buffer;
         let save = self.settings.folder.as_ref();
         Some(OnlineSettings {
             // They share the rows on the device.

@@ -50,7 +50,7 @@ impl Learner {
         if pairs.is_empty() {
             return Ok(vec![None; slots.len()]);
         }
-        let (ring, room) = (session.kept_in(), self.table_rows());
+        let (ring, room) = (session.kept_in(), self.capacity.table);
         let sound = (self.trainer).take((&ring, Session::KEPT), &pairs, room)?;
         let rows = pairs.iter().zip(sound);
         let mut rows: Vec<Option<Row>> = rows

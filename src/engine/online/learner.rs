@@ -1,9 +1,9 @@
 //! What learns: the buffer, the trainer, the update that is under way, and the draft that it changes.
 
-use super::lesson::{Lesson, lessons};
+use super::capacity::Capacity;
+use super::lesson::{Batching, Lesson, lessons};
 use super::rehearsal::Rehearsal;
 use super::replay::Replay;
-use super::settings::CANARY;
 use super::update::{Update, Verdict};
 use super::usual::Usual;
 use super::writer::Writer;
@@ -32,6 +32,7 @@ pub(super) struct Learner {
     pub draft: Arc<Language>,
     target: String,
     pub(super) vocab: usize,
+    pub(super) capacity: Capacity,
     pub(super) settings: OnlineSettings,
     pub(super) trainer: Trainer,
     /// Of the folder that it saves to.
@@ -77,8 +78,8 @@ impl Learner {
         };
         let draft = Arc::new(draft);
         let vocab = target.config().vocab();
-        let rows = settings.rows(vocab);
-        let mut replay = Replay::new(settings.interval, rows, settings.max_age);
+        let capacity = Capacity::of(&settings, target);
+        let mut replay = Replay::new(settings.interval, capacity.buffer, settings.max_age);
         if settings.keep_top.is_some() {
             replay = Replay::new(settings.interval, settings.max_rows, settings.max_age);
             replay.bound(settings.max_bytes);
@@ -96,6 +97,7 @@ impl Learner {
             _lock: lock,
             target: target.name(),
             vocab,
+            capacity,
             replay,
             update: None,
             writer: Writer::new(target, &settings)?,
@@ -111,7 +113,7 @@ impl Learner {
             stale: false,
             unsaved: false,
             figures: Figures {
-                buffer_bytes: 4 * ((rows + settings.update_rows(vocab)) * vocab) as u64,
+                buffer_bytes: 4 * ((capacity.buffer + capacity.table) * vocab) as u64,
                 version,
                 ..Figures::default()
             },
@@ -182,11 +184,7 @@ impl Learner {
         let lessons = lessons.chain(&self.past.lessons);
         let rows = lessons.flat_map(|l| l.rows.iter().filter_map(|(_, row)| row.slot()));
         let used: HashSet<u32> = rows.collect();
-        (0..self.table_rows() as u32).filter(move |row| !used.contains(row))
-    }
-
-    pub(super) fn table_rows(&self) -> usize {
-        self.settings.update_rows(self.vocab)
+        (0..self.capacity.table as u32).filter(move |row| !used.contains(row))
     }
 
     /// Where the draft meets something new it is to learn at full speed, and to be judged by that, not by what was asked
@@ -213,18 +211,28 @@ impl Learner {
         let new = taught.iter().map(|l| l.rows.len()).sum::<usize>() / 4;
         let mut rows: usize = self.held.iter().map(|l| l.rows.len()).sum();
         while let Some(first) = self.held.front()
-            && rows - first.rows.len() >= CANARY.max(new)
+            && rows - first.rows.len() >= self.capacity.held.max(new)
         {
             rows -= first.rows.len();
             self.held.pop_front();
         }
         if !taught.is_empty() {
             let rows = taught.iter().map(|l| l.rows.len()).sum();
-            let taught = (self.past).mix(taught, self.settings.remembered(self.vocab));
+            let Capacity {
+                held: least,
+                remembered: most,
+                run,
+                ..
+            } = self.capacity;
+            let taught = self.past.mix(taught, least, most);
             let held = self.held.make_contiguous();
             let s = &self.settings;
-            let mut update =
-                Update::new(&taught, held, s.sequences, s.steps, s.tolerance, self.vocab);
+            let batching = Batching {
+                sequences: s.sequences,
+                rows: run,
+                vocab: self.vocab,
+            };
+            let mut update = Update::new(&taught, held, batching, s.steps, s.tolerance);
             // Those learned once more are no new ones.
             update.rows = rows;
             self.update = Some(update);

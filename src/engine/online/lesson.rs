@@ -1,7 +1,7 @@
 //! From what was kept of requests to batches that a step takes.
 
 use super::row::Row;
-use crate::engine::distill::{Batch, Prompts};
+use crate::engine::distill::{Batch, Prompts, few};
 
 /// Of so many requests one is held out of training, for the canary: as a whole, since what a draft learns of a text helps
 /// it with the rest of that text, whatever it does to others.
@@ -71,59 +71,96 @@ pub fn lessons(given: Vec<Lesson>, context: usize, seen: &mut usize) -> (Vec<Les
     (taught, held)
 }
 
-/// Batches of `lessons`, up to `sequences` in each. There are few different sizes of them, as each needs a plan:
-/// sequences and lengths are powers of two. Distributions lie in the trainer's table, or come along, whole, over `vocab`
-/// tokens: never some of either in one batch.
-pub fn batches(lessons: &[Lesson], sequences: usize, vocab: usize) -> Vec<Batch> {
-    let mut sorted: Vec<&Lesson> = lessons.iter().collect();
-    sorted.sort_by_key(|l| (l.kept(), l.tokens.len()));
-    (sorted.chunk_by(|a, b| a.kept() == b.kept()))
-        .flat_map(|alike| alike.chunks(sequences.max(1)))
-        .map(|group| {
-            let longest = group.iter().map(|l| l.tokens.len()).max().unwrap_or(1);
-            let len = longest.next_power_of_two().max(SHORTEST);
-            let read = group.iter().map(|l| l.prompt.len()).max().unwrap_or(0);
-            let mut batch = Batch {
-                len,
-                prompts: Prompts {
-                    len: match read {
-                        0 => 0,
-                        read => read.next_power_of_two().max(SHORTEST),
-                    },
-                    ..Prompts::default()
+/// How lessons are put into batches.
+#[derive(Clone, Copy, Debug)]
+pub struct Batching {
+    /// Of a batch, at most.
+    pub sequences: usize,
+    pub rows: usize,
+    pub vocab: usize,
+}
+
+impl Batching {
+    /// Batches of `lessons`. There are few different sizes of them, as each needs a plan. Distributions lie in the
+    /// trainer's table, or come along, whole, over the vocabulary: never some of either in one batch.
+    pub fn of(&self, lessons: &[Lesson]) -> Vec<Batch> {
+        let mut sorted: Vec<(&Lesson, &[(usize, Row)])> = (lessons.iter())
+            .flat_map(|l| l.rows.chunks(self.rows.max(1)).map(move |rows| (l, rows)))
+            .collect();
+        sorted.sort_by_key(|(l, _)| (l.kept(), l.tokens.len()));
+        let (mut batches, mut group, mut rows) = (Vec::new(), Vec::new(), 0);
+        for part in sorted {
+            let fits = group.len() < self.sequences.max(1) && rows + part.1.len() <= self.rows;
+            let alike = group
+                .last()
+                .is_none_or(|(l, _): &(&Lesson, _)| l.kept() == part.0.kept());
+            if !(group.is_empty() || fits && alike) {
+                batches.push(self.batch(&std::mem::take(&mut group)));
+                rows = 0;
+            }
+            rows += part.1.len();
+            group.push(part);
+        }
+        if !group.is_empty() {
+            batches.push(self.batch(&group));
+        }
+        batches
+    }
+
+    fn batch(&self, group: &[(&Lesson, &[(usize, Row)])]) -> Batch {
+        let longest = group.iter().map(|(l, _)| l.tokens.len()).max().unwrap_or(1);
+        let len = longest.next_power_of_two().max(SHORTEST);
+        let read = group.iter().map(|(l, _)| l.prompt.len()).max().unwrap_or(0);
+        let mut batch = Batch {
+            len,
+            prompts: Prompts {
+                len: match read {
+                    0 => 0,
+                    read => read.next_power_of_two().max(SHORTEST),
                 },
-                ..Batch::default()
-            };
-            for (i, lesson) in group.iter().enumerate() {
-                batch.tokens.extend(&lesson.tokens);
-                batch.tokens.resize((i + 1) * len, 0);
-                if read > 0 {
-                    batch.prompts.push(&lesson.prompt);
-                }
-                for (at, row) in &lesson.rows {
-                    batch.rows.push((i * len + at) as u32);
-                    match row.slot() {
-                        Some(slot) => batch.slots.push(slot),
-                        None => row.write(vocab, &mut batch.probs),
-                    }
+                ..Prompts::default()
+            },
+            ..Batch::default()
+        };
+        for (i, (lesson, rows)) in group.iter().enumerate() {
+            batch.tokens.extend(&lesson.tokens);
+            batch.tokens.resize((i + 1) * len, 0);
+            if read > 0 {
+                batch.prompts.push(&lesson.prompt);
+            }
+            for (at, row) in *rows {
+                batch.rows.push((i * len + at) as u32);
+                match row.slot() {
+                    Some(slot) => batch.slots.push(slot),
+                    None => row.write(self.vocab, &mut batch.probs),
                 }
             }
-            let sequences = group.len().next_power_of_two();
-            batch.tokens.resize(sequences * len, 0);
-            for _ in group.len()..sequences {
-                if read > 0 {
-                    // Of one token: attention to none has no meaning.
-                    batch.prompts.push(&[0]);
-                }
+        }
+        let sequences = few(group.len());
+        batch.tokens.resize(sequences * len, 0);
+        for _ in group.len()..sequences {
+            if read > 0 {
+                // Of one token: attention to none has no meaning.
+                batch.prompts.push(&[0]);
             }
-            batch
-        })
-        .collect()
+        }
+        batch
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Lesson, Row, batches, lessons};
+    use super::{Batch, Batching, Lesson, Row, lessons};
+
+    fn batches(lessons: &[Lesson], sequences: usize, vocab: usize) -> Vec<Batch> {
+        let rows = 2048;
+        let batching = Batching {
+            sequences,
+            rows,
+            vocab,
+        };
+        batching.of(lessons)
+    }
 
     #[test]
     fn rows_keep_their_tokens_and_their_distributions() {
@@ -175,6 +212,39 @@ mod tests {
         let slots: Vec<&[u32]> = mixed.iter().map(|b| &b.slots[..]).collect();
         assert_eq!(slots, [&[][..], &[7]]);
         assert!(mixed[1].probs.is_empty() && mixed[1].check(4, false).is_ok());
+    }
+
+    #[test]
+    fn a_batch_has_no_more_rows_than_it_may() {
+        let lesson = |token: u32, rows: usize| Lesson {
+            tokens: vec![token; 32],
+            prompt: Vec::new(),
+            rows: (0..rows).map(|at| (at, Row::Kept(at as u32))).collect(),
+        };
+        let given = [lesson(1, 10), lesson(2, 9), lesson(3, 30), lesson(4, 1)];
+        let batching = Batching {
+            sequences: 8,
+            rows: 12,
+            vocab: 4,
+        };
+        let all = batching.of(&given);
+        assert!(
+            all.iter()
+                .all(|b| b.rows.len() <= 12 && b.check(64, false).is_ok())
+        );
+        let mut seen: Vec<(u32, u32)> = Vec::new();
+        for batch in &all {
+            for (&row, &slot) in batch.rows.iter().zip(&batch.slots) {
+                assert_eq!(row % 32, slot);
+                seen.push((batch.tokens[row as usize], slot));
+            }
+        }
+        seen.sort_unstable();
+        let wanted = [(1, 10), (2, 9), (3, 30), (4, 1)];
+        let wanted: Vec<(u32, u32)> = (wanted.into_iter())
+            .flat_map(|(token, n)| (0..n).map(move |slot| (token, slot)))
+            .collect();
+        assert_eq!(seen, wanted);
     }
 
     #[test]

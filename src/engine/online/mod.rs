@@ -5,6 +5,7 @@
 //! or after which weights change.
 
 mod arm;
+mod capacity;
 mod drafts;
 mod gather;
 mod learner;
@@ -31,6 +32,7 @@ pub use update::Verdict;
 
 use crate::engine::language::{Draft, Language, Request, Room, Session, Stats, Watch};
 use crate::error::Result;
+use capacity::Capacity;
 use learner::Learner;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -107,8 +109,7 @@ impl Online {
         room: Room,
     ) -> Result<Self> {
         let all = settings.positions == Positions::All;
-        let rows = settings.rows(target.config().vocab());
-        let ring = settings.ring(rows, room.positions);
+        let ring = Capacity::of(&settings, target).ring(&settings, room.positions);
         let learner = Learner::new(target, draft, settings)?;
         let mut session = Session::new(target, Draft::Model(learner.draft.clone()), room)?;
         session.watch(Watch { rows: ring, all })?;

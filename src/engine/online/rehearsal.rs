@@ -16,10 +16,10 @@ fn rows<'a>(lessons: impl IntoIterator<Item = &'a Lesson>) -> usize {
 }
 
 impl Rehearsal {
-    /// `new` lessons, and old ones of as many rows where there are, drawn at random. New ones are remembered, the oldest
-    /// forgotten beyond `most` rows.
-    pub fn mix(&mut self, new: Vec<Lesson>, most: usize) -> Vec<Lesson> {
-        let wanted = rows(&new);
+    /// `new` lessons, and old ones of as many rows, `least` at least, where there are, drawn at random. New ones are
+    /// remembered, the oldest forgotten beyond `most` rows.
+    pub fn mix(&mut self, new: Vec<Lesson>, least: usize, most: usize) -> Vec<Lesson> {
+        let wanted = rows(&new).max(least);
         let mut all = new.clone();
         let mut old: Vec<&Lesson> = self.lessons.iter().collect();
         let mut taken = 0;
@@ -59,7 +59,7 @@ mod tests {
         let mut past = Rehearsal::default();
         let mut times = [0; 12];
         for token in 0..12 {
-            let all = past.mix(vec![lesson(token)], 50);
+            let all = past.mix(vec![lesson(token)], 1, 50);
             assert_eq!(all[0], lesson(token));
             assert_eq!(all.len(), if token == 0 { 1 } else { 2 });
             assert!(all[1..].iter().all(|l| token - l.tokens[0] <= 5));
@@ -67,10 +67,12 @@ mod tests {
             assert!(rows(&past.lessons) <= 50);
         }
         assert!(times.iter().filter(|&&n| n > 1).count() > 3, "{times:?}");
+        // More than are new.
+        assert_eq!(past.mix(vec![lesson(12)], 25, 50).len(), 4);
         // None is remembered.
         let mut none = Rehearsal::default();
         for token in 0..3 {
-            assert_eq!(none.mix(vec![lesson(token)], 0), [lesson(token)]);
+            assert_eq!(none.mix(vec![lesson(token)], 30, 0), [lesson(token)]);
         }
     }
 }

@@ -5,9 +5,6 @@ use crate::error::{Error, Result};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Held-out rows that an update is judged by: the last so many, and all of the last buffer.
-pub(super) const CANARY: usize = 256;
-
 /// Of which tokens the target's distributions are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Positions {
@@ -47,8 +44,8 @@ pub struct OnlineSettings {
     /// Keep of each distribution only the likeliest tokens that have this probability together, on the host, at 4 bytes
     /// each (6 beyond 65,536 tokens); what this drops is told in [`super::Dropped`]. `max_bytes` bounds those, then.
     pub keep_top: Option<f32>,
-    /// Distributions of earlier buffers that are learned from again, in each update as many of them as new ones; as many as
-    /// `max_rows` at most.
+    /// Distributions of earlier buffers that are learned from again, in each update as many of them as new ones, and at
+    /// least as many as it is judged by; as many as `max_rows` at most.
     pub remember: usize,
     pub loss: Loss,
     /// The learning rate, at most: an update that is rolled back halves it, one that stands raises it by half. So a draft
@@ -90,10 +87,10 @@ impl Default for OnlineSettings {
             loss: Loss::ForwardKl,
             lr: 1e-3,
             steps: 1,
-            sequences: 8,
+            sequences: 16,
             context: 256,
             slice_ms: 10.0,
-            share: 0.04,
+            share: 0.03,
             tolerance: 0.0,
             rebuild: false,
             save: None,
@@ -139,32 +136,5 @@ impl OnlineSettings {
             )));
         }
         Ok(())
-    }
-
-    /// Rows on the device, for a vocabulary of `vocab`.
-    pub(super) fn rows(&self, vocab: usize) -> usize {
-        let row = 4 * vocab.max(1) as u64;
-        let all = usize::try_from(self.max_bytes / row).unwrap_or(usize::MAX);
-        let fit = all.saturating_sub(2 * CANARY) / 13 * 4;
-        self.max_rows.min(fit).max(1)
-    }
-
-    /// Of `rows` on the device, those for sequences of `positions`: compressed ones are free again when a request ends.
-    pub(super) fn ring(&self, rows: usize, positions: usize) -> usize {
-        match self.keep_top {
-            Some(_) => rows.min(positions.max(1)),
-            None => rows,
-        }
-    }
-
-    /// Rows of earlier buffers that are learned from again.
-    pub(super) fn remembered(&self, vocab: usize) -> usize {
-        self.remember.min(self.rows(vocab))
-    }
-
-    /// Rows that an update has room for beside them: as many, those held out of earlier ones, and those remembered.
-    pub(super) fn update_rows(&self, vocab: usize) -> usize {
-        let rows = self.rows(vocab);
-        rows + rows / 4 + 2 * CANARY + self.remembered(vocab)
     }
 }

@@ -1,7 +1,7 @@
 //! An update of the draft in slices: held-out rows are scored, steps are made, the rows are scored again, and what got
 //! worse is rolled back.
 
-use super::lesson::{Lesson, batches};
+use super::lesson::{Batching, Lesson};
 use crate::engine::distill::{Batch, Trainer};
 use crate::error::Result;
 
@@ -56,16 +56,15 @@ impl Update {
     pub fn new(
         taught: &[Lesson],
         held: &[Lesson],
-        sequences: usize,
+        batching: Batching,
         steps: usize,
         tolerance: f64,
-        vocab: usize,
     ) -> Self {
         let held = if held.is_empty() { taught } else { held };
         Self {
             rows: taught.iter().map(|l| l.rows.len()).sum(),
-            taught: batches(taught, sequences, vocab),
-            held: batches(held, sequences, vocab),
+            taught: batching.of(taught),
+            held: batching.of(held),
             steps,
             tolerance,
             stage: Stage::Mark,

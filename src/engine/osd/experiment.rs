@@ -10,6 +10,10 @@ use crate::engine::online::OnlineSettings;
 use crate::error::Result;
 use std::sync::Arc;
 
+/// An update by eight requests makes so many steps for one of an update by a single request: as many more would follow the
+/// chance of it.
+const STEPS_OF_ONE: usize = 4;
+
 /// What is the same for all arms.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -173,8 +177,14 @@ impl Experiment {
                     Box::new(Fixed::new(&self.target, Some(&made.draft), room)?)
                 }
                 Kind::Online8 | Kind::Online1 => {
+                    let steps = self.settings.online.steps;
+                    let (interval, steps) = match kind {
+                        Kind::Online1 => (1, steps.div_ceil(STEPS_OF_ONE)),
+                        _ => (8, steps),
+                    };
                     let settings = OnlineSettings {
-                        interval: if kind == Kind::Online1 { 1 } else { 8 },
+                        interval,
+                        steps,
                         ..self.settings.online.clone()
                     };
                     Box::new(Learning::new(&self.target, &self.draft, settings, room)?)

@@ -5,14 +5,15 @@
 //! on an H100 with 2048 rows: 90 to 173 TFLOP/s for weights of a draft's layers, 187 for a head of 32,000 forward; with
 //! about a hundred tiles the last of them leave most of the adapter idle.
 
-use super::dense::{Product, reference_in, slices};
+use super::dense::{Product, cut, keep, reference_in, slices};
 use crate::kernel;
 use crate::shader::{Caps, Case, Category, Dispatch, Real, Variant, fold_grid};
 use crate::tensor::DType;
+use std::ops::Range;
 
 kernel! {
     "matmul/dense_coop.wgsl",
-    params { m: u32, n: u32, k: u32 },
+    params { m: u32, n: u32, k: u32, first: u32, end: u32 },
     binds { a: Read, b: Read, y: Write },
 }
 
@@ -52,13 +53,14 @@ impl Tile {
             + self.teams[0] * self.teams[1] * 1024
     }
 
-    fn groups(&self, p: &Product) -> usize {
+    /// Workgroups of a product.
+    pub fn groups(&self, p: &Product) -> usize {
         p.m.div_ceil(self.rows) * p.n.div_ceil(self.columns) * self.slices
     }
 
     /// In so many slices that there are about as many workgroups as are enough.
     fn sliced(self, p: &Product, enough: usize) -> Self {
-        let slices = slices(p, self.groups(p), enough);
+        let slices = slices(p, self.groups(p), enough, p.parts(MOST));
         Self { slices, ..self }
     }
 }
@@ -69,6 +71,10 @@ const WIDE: Tile = Tile::new(128, 128, 32, [2, 2]);
 const DEEP: Tile = Tile::new(128, 128, 64, [4, 2]);
 /// For fewer still.
 const SMALL: Tile = Tile::new(64, 64, 32, [2, 2]);
+
+/// Multiply-adds of a dispatch, at most: 0.2 ms at 140 TFLOP/s. The product of a thousand rows with a head of 32,000 and 768
+/// features takes two.
+const MOST: usize = 14_000_000_000;
 
 /// The tile for a product on such an adapter; `None` where it has no matrix units or rows are no multiple of 4. What was
 /// fastest of nine on an H100, for the products of a draft of 160M parameters.
@@ -84,7 +90,7 @@ pub fn choose(p: &Product, caps: &Caps) -> Option<Tile> {
     let parallel = caps.parallel as usize;
     let wide = WIDE.sliced(p, parallel);
     let small = SMALL.sliced(p, 2 * parallel);
-    let best = match p.a_turned || wide.groups(p) >= 4 * parallel {
+    let best = match p.a_turned || p.parts(MOST) > 1 || wide.groups(p) >= 4 * parallel {
         _ if 4 * wide.groups(p) <= 3 * parallel => [small, small, small],
         true => [wide, small, small],
         false => [DEEP, WIDE, small],
@@ -93,12 +99,27 @@ pub fn choose(p: &Product, caps: &Caps) -> Option<Tile> {
     best.into_iter().find(fit)
 }
 
-/// One dispatch of the product in such tiles: y f32 `[slices, m, n]`.
-pub fn dispatch(p: Product, tile: Tile, binds: Binds, caps: &Caps) -> Dispatch {
+/// The product in such tiles, y f32 `[slices, m, n]`: one dispatch, or several that follow one another where one would take
+/// long.
+pub fn dispatches(p: Product, tile: Tile, binds: Binds, caps: &Caps) -> Vec<Dispatch> {
+    let parts = cut(tile.groups(&p), p.parts(MOST));
+    parts.map(|g| dispatch(p, tile, g, binds, caps)).collect()
+}
+
+/// Some of its [`Tile::groups`].
+pub fn dispatch(
+    p: Product,
+    tile: Tile,
+    groups: Range<usize>,
+    binds: Binds,
+    caps: &Caps,
+) -> Dispatch {
     let params = Params {
         m: p.m as u32,
         n: p.n as u32,
         k: p.k as u32,
+        first: groups.start as u32,
+        end: groups.end as u32,
     };
     Dispatch {
         kernel: &SPEC,
@@ -113,9 +134,9 @@ pub fn dispatch(p: Product, tile: Tile, binds: Binds, caps: &Caps) -> Dispatch {
             .set("SLICES", tile.slices),
         params: bytemuck::bytes_of(&params).to_vec(),
         args: binds.args(),
-        grid: fold_grid(tile.groups(&p) as u64, caps),
+        grid: fold_grid(groups.len() as u64, caps),
         category: Category::Matmul,
-        cost: p.cost(),
+        cost: p.cost_of(groups.len(), tile.groups(&p)),
     }
 }
 
@@ -151,14 +172,36 @@ fn cases() -> Vec<Case> {
             max_groups,
             ..Caps::default()
         });
-        cases.push(p.case(dispatch(p, tile, binds, &caps), tile.slices));
+        let d = dispatch(p, tile, 0..tile.groups(&p), binds, &caps);
+        cases.push(p.case(d, tile.slices));
+    }
+    // Parts: of 2 by 3 tiles along columns, of 3 by 2 along rows.
+    for p in [
+        Product::forward(68, [132, 36]),
+        Product::forward(132, [68, 36]),
+    ] {
+        let caps = with_matrix_units(&Caps::default());
+        cases.push(p.case(dispatch(p, SMALL, 2..5, binds, &caps), 1));
     }
     cases
 }
 
 fn reference<R: Real>(case: &Case, arrays: &[Vec<R>]) -> Vec<Vec<R>> {
-    let v = case.variant();
-    reference_in(case, arrays, v.u32("SLICES") as usize, v.u32("BK") as usize)
+    let (p, v): (Params, _) = (case.params(), case.variant());
+    let (slices, step) = (v.u32("SLICES") as usize, v.u32("BK") as usize);
+    let sizes = [p.m, p.n, p.k];
+    let mut y = reference_in(case, sizes, arrays, slices, step);
+    let [rows, columns] = ["BM", "BN"].map(|side| v.u32(side));
+    let (down, across) = (p.m.div_ceil(rows), p.n.div_ceil(columns));
+    keep(&mut y, sizes, p.first..p.end, |slice, i, j| {
+        let (i, j) = (i / rows, j / columns);
+        slice * down * across
+            + match down < across {
+                true => j * down + i,
+                false => i * across + j,
+            }
+    });
+    vec![y]
 }
 
 #[cfg(test)]
@@ -173,6 +216,7 @@ mod tests {
             ..with_matrix_units(&Caps::default())
         };
         let three = Tile { slices: 3, ..WIDE };
+        let five = Tile { slices: 5, ..WIDE };
         let many = Tile {
             slices: 64,
             ..SMALL
@@ -181,6 +225,7 @@ mod tests {
             (Product::forward(2048, [32_000, 768]), WIDE, WIDE),
             (Product::forward(2048, [2304, 768]), DEEP, WIDE),
             (Product::backward_w(2048, [2304, 768]), WIDE, WIDE),
+            (Product::backward_x(2048, [32_000, 768]), five, five),
             (Product::backward_w(2048, [768, 768]), three, three),
             (Product::backward_w(512, [768, 768]), SMALL, SMALL),
             (Product::backward_w(32_768, [96, 96]), many, many),

@@ -92,28 +92,28 @@ impl Op for Product {
             1 => lower.output,
             _ => lower.memory.scratch_as(DType::F32, slices * m * n),
         };
-        let (dispatch, slices, y) = match (tile, lower.caps.lanes()) {
+        let (dispatches, slices, y) = match (tile, lower.caps.lanes()) {
             (Some(tile), _) => {
                 let y = into(tile.slices);
                 let binds = dense_coop::Binds { a, b, y };
-                let d = dense_coop::dispatch(product, tile, binds, lower.caps);
+                let d = dense_coop::dispatches(product, tile, binds, lower.caps);
                 (d, tile.slices, y)
             }
             (None, Some(lanes)) => {
                 let y = lower.output;
                 let binds = dense_lanes::Binds { a, b, y };
                 let d = dense_lanes::dispatch(product, binds, lanes, lower.caps);
-                (d, 1, y)
+                (vec![d], 1, y)
             }
             (None, None) => {
                 let tile = dense::choose(&product, lower.caps);
                 let y = into(tile.slices);
                 let binds = dense::Binds { a, b, y };
-                let d = dense::dispatch(product, tile, binds, lower.caps);
+                let d = dense::dispatches(product, tile, binds, lower.caps);
                 (d, tile.slices, y)
             }
         };
-        lower.memory.push(dispatch);
+        dispatches.into_iter().for_each(|d| lower.memory.push(d));
         if slices > 1 {
             let binds = columns::Binds {
                 x: y,
