@@ -1,7 +1,7 @@
 //! What learns: the buffer, the trainer, the update that is under way, and the draft that it changes.
 
 use super::capacity::Capacity;
-use super::lesson::{Batching, Lesson, lessons};
+use super::lesson::{Batching, Lesson, hold_out, lessons};
 use super::rehearsal::Rehearsal;
 use super::replay::Replay;
 use super::update::{Update, Verdict};
@@ -204,8 +204,14 @@ impl Learner {
         self.held.extend(held);
     }
 
-    /// Begins the update by what was gathered for it.
+    /// Begins the update by what was gathered for it; not where that is a single row, which could not be judged.
     fn begin(&mut self) {
+        if self.held.is_empty() {
+            let Some(lesson) = hold_out(&mut self.taught) else {
+                return;
+            };
+            self.held.push_back(lesson);
+        }
         let taught = std::mem::take(&mut self.taught);
         // As many as were taught last.
         let new = taught.iter().map(|l| l.rows.len()).sum::<usize>() / 4;

@@ -71,6 +71,21 @@ pub fn lessons(given: Vec<Lesson>, context: usize, seen: &mut usize) -> (Vec<Les
     (taught, held)
 }
 
+/// What is held out of `taught` where nothing is yet: the last lesson, or of a single one the last rows. `None` where there
+/// are not two rows.
+pub fn hold_out(taught: &mut Vec<Lesson>) -> Option<Lesson> {
+    if taught.len() > 1 {
+        return taught.pop();
+    }
+    let lesson = taught.first_mut().filter(|l| l.rows.len() > 1)?;
+    let held = (lesson.rows.len() / HELD).max(1);
+    let rows = lesson.rows.split_off(lesson.rows.len() - held);
+    Some(Lesson {
+        rows,
+        ..lesson.clone()
+    })
+}
+
 /// How lessons are put into batches.
 #[derive(Clone, Copy, Debug)]
 pub struct Batching {
@@ -150,7 +165,7 @@ impl Batching {
 
 #[cfg(test)]
 mod tests {
-    use super::{Batch, Batching, Lesson, Row, lessons};
+    use super::{Batch, Batching, Lesson, Row, hold_out, lessons};
 
     fn batches(lessons: &[Lesson], sequences: usize, vocab: usize) -> Vec<Batch> {
         let rows = 2048;
@@ -212,6 +227,29 @@ mod tests {
         let slots: Vec<&[u32]> = mixed.iter().map(|b| &b.slots[..]).collect();
         assert_eq!(slots, [&[][..], &[7]]);
         assert!(mixed[1].probs.is_empty() && mixed[1].check(4, false).is_ok());
+    }
+
+    #[test]
+    fn what_judges_the_first_update_is_not_learned() {
+        let lesson = |rows: usize| Lesson {
+            tokens: vec![1; 32],
+            prompt: Vec::new(),
+            rows: (0..rows).map(|at| (at, Row::Kept(at as u32))).collect(),
+        };
+        for (rows, taught, held) in [(2, 1, 1), (9, 8, 1), (30, 24, 6)] {
+            let mut all = vec![lesson(rows)];
+            let out = hold_out(&mut all).map_or(Vec::new(), |l| l.rows);
+            assert_eq!((all[0].rows.len(), out.len()), (taught, held));
+            assert_eq!([&all[0].rows[..], &out].concat(), lesson(rows).rows);
+        }
+        let mut all = vec![lesson(3), lesson(4)];
+        assert_eq!(hold_out(&mut all), Some(lesson(4)));
+        assert_eq!(all, [lesson(3)]);
+        for mut none in [vec![], vec![lesson(1)]] {
+            let before = none.clone();
+            assert_eq!(hold_out(&mut none), None);
+            assert_eq!(none, before);
+        }
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub struct Update {
 }
 
 impl Update {
-    /// `held`: what it is judged by; `taught` itself where there is none.
+    /// `held`: what it is judged by.
     pub fn new(
         taught: &[Lesson],
         held: &[Lesson],
@@ -60,7 +60,6 @@ impl Update {
         steps: usize,
         tolerance: f64,
     ) -> Self {
-        let held = if held.is_empty() { taught } else { held };
         Self {
             rows: taught.iter().map(|l| l.rows.len()).sum(),
             taught: batching.of(taught),
