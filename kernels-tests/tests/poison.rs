@@ -163,7 +163,8 @@ fn rows_that_are_no_distributions_are_not_learned() {
         let figures = online.figures();
         println!("{figures:?}");
         assert_eq!(figures.bad_rows, (i + 1) * NEW, "{figures:?}");
-        assert_eq!(figures.rows, (i + 1) * NEW, "{figures:?}");
+        // Of the first update a fifth is held out.
+        assert_eq!(figures.rows, (i + 1) * NEW - NEW / 5, "{figures:?}");
         assert!(finite(&online));
     }
     assert!(tensors(online.draft()) != before);

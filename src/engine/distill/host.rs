@@ -2,11 +2,11 @@
 
 use super::parts::Pace;
 use super::standing::Place;
-use super::table::Table;
+use super::table::{TABLE, Table};
 use super::trainer::Trainer;
 use crate::device::Store;
 use crate::error::Result;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -14,15 +14,23 @@ use std::sync::Arc;
 pub(super) type Parked = Vec<(String, Tensor)>;
 
 impl Trainer {
-    /// Reads weights and moments to the host, and gives back all memory on the device. What was marked is forgotten.
-    /// [`Trainer::wake`], or the next step, brings it back.
+    /// Reads weights, moments and the given rows of the table to the host, and gives back all memory on the device. What
+    /// was marked is forgotten. [`Trainer::wake`], or the next step, brings it back.
     ///
     /// # Errors
     /// What reading returns; it stays where it is then.
-    pub fn park(&mut self) -> Result<()> {
+    pub fn park(&mut self, rows: &[u32]) -> Result<()> {
         if self.parked.is_some() {
             return Ok(());
         }
+        let vocab = self.model().config().vocab();
+        let row = |&at: &u32| {
+            Ok((
+                at,
+                (self.store).read_part(TABLE, at as usize * vocab, vocab)?,
+            ))
+        };
+        let kept = rows.iter().map(row).collect::<Result<Vec<_>>>()?;
         let weights = self.model().layers().weights();
         let mut names: BTreeSet<String> = weights.iter().map(|w| w.name.clone()).collect();
         names.extend(self.all());
@@ -36,7 +44,9 @@ impl Trainer {
         self.plans.clear();
         self.copies = [None, None];
         self.pace = Pace::default();
+        let rows = self.table.rows;
         self.table = Table::default();
+        (self.table.rows, self.table.kept) = (rows, kept);
         self.store = Store::new(self.model().device());
         Ok(())
     }
@@ -53,6 +63,18 @@ impl Trainer {
         for (name, tensor) in parked.iter() {
             store.make(name, tensor.dtype(), tensor.len())?;
             store.write(name, 0, bytemuck::cast_slice(&tensor.to_f32()))?;
+        }
+        let (table, vocab) = (&mut self.table, self.model.config().vocab());
+        if !table.kept.is_empty() {
+            store.make(TABLE, DType::F32, table.rows * vocab)?;
+            for (at, row) in &table.kept {
+                store.write(
+                    TABLE,
+                    *at as usize * vocab,
+                    bytemuck::cast_slice(&row.to_f32()),
+                )?;
+            }
+            table.kept.clear();
         }
         self.standing.at(Place::Device {
             store: store.clone(),

@@ -7,7 +7,7 @@ use crate::graph::Source;
 use crate::kernels::loss::take;
 use crate::plan::{Buffer, Plan, Port, Role, Step};
 use crate::shader::Arg;
-use crate::tensor::{DType, Layout};
+use crate::tensor::{DType, Layout, Tensor};
 use std::sync::Arc;
 
 /// The states of the table, and of what it is filled from.
@@ -19,12 +19,14 @@ fn rows_of(count: usize) -> [String; 2] {
     ["there", "here"].map(|at| format!("rows {at} {count}"))
 }
 
-/// A table, and the run that takes `count` rows into it.
+/// A table of `rows` rows, and the run that takes `count` rows into it.
 #[derive(Default)]
 pub(super) struct Table {
     pub rows: usize,
     count: usize,
     run: Option<Executable>,
+    /// Rows that are on the host while the training is parked.
+    pub kept: Vec<(u32, Tensor)>,
 }
 
 impl Trainer {

@@ -42,7 +42,7 @@ pub struct Step {
 
 /// A draft in training. Its weights are f32 whatever the draft is served with.
 pub struct Trainer {
-    model: Arc<Language>,
+    pub(super) model: Arc<Language>,
     settings: Settings,
     pub(super) store: Store,
     /// What is changed: all weights, or the additions to them.

@@ -178,12 +178,16 @@ impl Learner {
         Ok(())
     }
 
-    /// Rows of the trainer's table that are not in use.
-    pub(super) fn free_rows(&self) -> impl Iterator<Item = u32> + use<> {
+    /// Rows of the trainer's table that are in use.
+    pub(super) fn used_rows(&self) -> impl Iterator<Item = u32> {
         let lessons = (self.held.iter()).chain(&self.taught);
         let lessons = lessons.chain(&self.past.lessons);
-        let rows = lessons.flat_map(|l| l.rows.iter().filter_map(|(_, row)| row.slot()));
-        let used: HashSet<u32> = rows.collect();
+        lessons.flat_map(|l| l.rows.iter().filter_map(|(_, row)| row.slot()))
+    }
+
+    /// Those that are not.
+    pub(super) fn free_rows(&self) -> impl Iterator<Item = u32> + use<> {
+        let used: HashSet<u32> = self.used_rows().collect();
         (0..self.capacity.table as u32).filter(move |row| !used.contains(row))
     }
 

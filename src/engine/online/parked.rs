@@ -6,7 +6,8 @@ use crate::engine::language::Session;
 use crate::error::Result;
 
 impl Learner {
-    /// Ends the update that is under way, and has weights and moments leave the device. What is buffered stays.
+    /// Ends the update that is under way, and has all that it learned and will be judged by leave the device. What is
+    /// buffered stays.
     ///
     /// # Errors
     /// What training and reading return; it stays where it is then.
@@ -16,10 +17,8 @@ impl Learner {
         }
         self.save();
         self.renewal = None;
-        // The trainer's table goes with it.
-        self.held.retain(|lesson| !lesson.kept());
-        self.past.lessons.retain(|lesson| !lesson.kept());
-        self.trainer.park()?;
+        let rows: Vec<u32> = self.used_rows().collect();
+        self.trainer.park(&rows)?;
         if let Some(writer) = &mut self.writer {
             writer.park();
         }
