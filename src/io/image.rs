@@ -16,7 +16,7 @@
 
 use super::preprocess::Picture;
 use super::quiet::quietly;
-use super::{jpeg, write_atomically};
+use super::{bytes, jpeg, write_atomically};
 use crate::error::{Error, Result};
 use ::image::metadata::Orientation;
 use ::image::{
@@ -49,9 +49,10 @@ impl Picture {
     /// [`MAX_SIDE`] before it is decoded.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be read, [`Error::File`] where it is not a whole picture of a known format.
+    /// [`Error::Io`] where the file cannot be read, [`Error::File`] where it is no regular file, or not a whole picture
+    /// of a known format.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
+        let mut file = bytes::open(path, "an image file", "image")?;
         let length = file.metadata().map_or(0, |m| m.len());
         let mut bytes = Vec::new();
         (&mut file)
