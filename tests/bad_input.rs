@@ -145,13 +145,17 @@ fn sizes_and_counts_that_cannot_be() {
             "plan m0 --batch 18446744073709551615 --portable",
             "too many",
         ),
-        ("plan m5 --batch 100000 --portable", "smaller batch"),
+        ("plan m0 --size 8192 --portable", "use a smaller input size"),
         ("plan m0 --size 15 --portable", "15×15"),
         ("plan m6 --portable", "no model `m6`"),
         ("profile m0 --batch 0", "--batch 0"),
         ("profile m0 --batch 1000000", "smaller batch"),
         ("profile m0 --runs 0", "--runs 0"),
         ("run --model m0", "--input"),
+        ("plan m5 --limit-binding 1000000", "the weight `"),
+        ("plan", "no MODEL to plan"),
+        ("plan --batch 4", "or --tokens N"),
+        ("devices --limit-binding 100", "--limit-binding 100"),
         ("launch", "launch"),
     ] {
         bench.fails(&words(line), &[says]);
