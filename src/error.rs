@@ -1,5 +1,6 @@
 //! Every error that the crate returns. A message says what was expected, what was found, where, and what to do.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -36,11 +37,11 @@ pub enum Error {
     DeviceLost(String),
 
     /// A file that is not what it should be.
-    #[error("{}: {message}", .path.display())]
+    #[error("{}: {message}", printable(&.path.to_string_lossy()))]
     File { path: PathBuf, message: String },
 
     /// The operating system refused.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {source}", printable(&.path.to_string_lossy()))]
     Io {
         path: PathBuf,
         source: std::io::Error,
@@ -75,10 +76,46 @@ impl Error {
     }
 }
 
+/// `text` from a file or a name as a terminal may show it: what would move its cursor, colour it or turn its letters
+/// about is escaped.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let acts = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match acts(c) {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    Cow::Owned(shown)
+}
+
 fn within(scope: &str) -> String {
     if scope.is_empty() {
         String::new()
     } else {
         format!("\n  in `{scope}`")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_escaped() {
+        assert_eq!(printable("café 'a' \\ 犬.png"), "café 'a' \\ 犬.png");
+        assert_eq!(
+            printable("a\u{1b}[31m\nb\u{9b}\u{202e}"),
+            "a\\u{1b}[31m\\nb\\u{9b}\\u{202e}"
+        );
+        let line = Error::file("new\nline.png", "not an image").to_string();
+        assert_eq!(line, "new\\nline.png: not an image");
     }
 }

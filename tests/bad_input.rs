@@ -95,6 +95,27 @@ fn a_folder_with_some_of_each() {
     }
 }
 
+/// Pipes and sockets would be waited for.
+#[test]
+#[cfg(unix)]
+fn what_is_no_file_is_named_and_the_others_are_read() {
+    let bench = Bench::new();
+    bench.picture("set/3/whole.png", 4, 4);
+    let pipe = bench.path("set/3/pipe.png");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let _listener = std::os::unix::net::UnixListener::bind(bench.path("set/3/socket.png")).unwrap();
+    for command in ["classify --size 32", "evaluate --size 32"] {
+        let ran = bench.run(&with(command, &[&bench.path("set")]));
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        for bad in ["pipe.png", "socket.png"] {
+            let says = format!("{bad}: expected an image file, found neither a file nor a folder");
+            assert!(ran.err.contains(&says), "{ran:?}");
+        }
+        assert!(!ran.out.is_empty(), "{ran:?}");
+    }
+}
+
 #[test]
 fn sizes_and_counts_that_cannot_be() {
     let bench = Bench::new();
@@ -124,13 +145,17 @@ fn sizes_and_counts_that_cannot_be() {
             "plan m0 --batch 18446744073709551615 --portable",
             "too many",
         ),
-        ("plan m5 --batch 100000 --portable", "smaller batch"),
+        ("plan m0 --size 8192 --portable", "use a smaller input size"),
         ("plan m0 --size 15 --portable", "15×15"),
         ("plan m6 --portable", "no model `m6`"),
         ("profile m0 --batch 0", "--batch 0"),
         ("profile m0 --batch 1000000", "smaller batch"),
         ("profile m0 --runs 0", "--runs 0"),
         ("run --model m0", "--input"),
+        ("plan m5 --limit-binding 1000000", "the weight `"),
+        ("plan", "no MODEL to plan"),
+        ("plan --batch 4", "or --tokens N"),
+        ("devices --limit-binding 100", "--limit-binding 100"),
         ("launch", "launch"),
     ] {
         bench.fails(&words(line), &[says]);

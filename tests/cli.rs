@@ -165,6 +165,11 @@ fn plan_and_profile_need_no_weights() {
     ] {
         assert!(portable.out.contains(part), "{part}");
     }
+    let half = bench.works(&words("plan m0 --portable --dtype f16"));
+    assert!(half.out.contains("any WebGPU adapter with f16"), "{half:?}");
+    let parts = bench.works(&words("plan m0 --batch 2048 --portable"));
+    let says = "batch 128 (of 2048, which is run in 16 parts)";
+    assert!(parts.out.contains(says), "{}", &parts.out[..200]);
     let count = |line: &str| bench.works(&words(line)).out.lines().count();
     assert!(count("plan m0 --unfused --size 64") > count("plan m0 --size 64"));
 
@@ -176,6 +181,7 @@ fn plan_and_profile_need_no_weights() {
     let page = std::fs::read_to_string(page).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
     assert!(page.contains("<svg") && page.contains("<rect"));
+    assert!(page.contains(">attention</text>") && !page.contains(">sample</text>"));
     assert!(
         !page.contains("http") && !page.contains("<script"),
         "self-contained"
@@ -195,6 +201,11 @@ fn devices_lists_every_adapter_and_what_kernels_get() {
             .unwrap();
         assert_eq!(f16.ends_with("yes"), adapter.caps.f16, "{one}");
     }
+    let limited = bench.works(&["devices", "--limit-binding", "2000001"]).out;
+    assert!(
+        limited.contains("storage buffers of 2000001 bytes"),
+        "{limited}"
+    );
     for kernel in cascadia::kernels::KERNELS {
         assert!(
             ran.out.contains(kernel.spec.stem()),

@@ -53,11 +53,15 @@ async fn all() -> Vec<wgpu::Adapter> {
 
 /// Every adapter, the one that is taken by default first.
 pub fn adapters() -> Vec<AdapterReport> {
+    adapters_as(&Options::default())
+}
+
+/// As [`adapters`], each with what it would offer if it were opened with `options`.
+pub fn adapters_as(options: &Options) -> Vec<AdapterReport> {
     let all = pollster::block_on(all());
     let report = |a: &wgpu::Adapter| {
         let info = a.get_info();
-        let options = Options::default();
-        let (features, limits) = wanted(a, &options);
+        let (features, limits) = wanted(a, options);
         AdapterReport {
             name: info.name.clone(),
             backend: info.backend.to_string(),
@@ -65,7 +69,7 @@ pub fn adapters() -> Vec<AdapterReport> {
             driver: format!("{} {}", info.driver, info.driver_info)
                 .trim()
                 .to_string(),
-            caps: caps(a, features, &limits, &options),
+            caps: caps(a, features, &limits, options),
             timestamps: Timestamps::of(features),
         }
     };

@@ -261,7 +261,8 @@ fn fits(plan: &Plan, d: &Inner) -> Result<()> {
     {
         Some(b) => {
             let who = format!("adapter `{}`", d.name);
-            Err(Error::Plan(b.beyond(d.caps.max_binding_bytes, &who)))
+            let most = d.caps.max_binding_bytes;
+            Err(Error::Plan(plan.beyond(b, most, &who)))
         }
         None => Ok(()),
     }

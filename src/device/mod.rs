@@ -11,7 +11,7 @@ mod stream;
 mod timing;
 mod transfer;
 
-pub use adapters::{AdapterReport, adapters};
+pub use adapters::{AdapterReport, adapters, adapters_as};
 pub use constants::Read;
 pub use executable::Executable;
 pub use part::Parts;

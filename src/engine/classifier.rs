@@ -1,14 +1,15 @@
 //! Pictures to labels: preprocessing, the model, the best classes.
 
 use super::Vision;
+use super::described::Described;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::io::Checkpoint;
-use crate::io::labels::{self, Labels};
+use crate::io::labels::Labels;
 use crate::io::preprocess::{Picture, Preprocess};
 use crate::models::efficientvit::{Outputs, inspect};
 use crate::plan::Options;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use std::sync::Arc;
 
 /// A class and how likely the model holds it to be.
@@ -31,8 +32,8 @@ impl Classifier {
     /// The model of `checkpoint`, at the input size given or the one it was trained at.
     ///
     /// # Errors
-    /// What [`inspect`] and [`Vision::new`] return; [`Error::Weights`] where the file's own description is
-    /// not to be read.
+    /// What [`inspect`] and [`Vision::new`] return; [`Error::File`] where the file's own description is not to be
+    /// read, or asks for what is not done here.
     pub fn new(
         device: &Device,
         checkpoint: Arc<Checkpoint>,
@@ -40,25 +41,11 @@ impl Classifier {
         options: &Options,
     ) -> Result<Self> {
         let mut config = inspect(&checkpoint)?;
-        let about = Described::read(&checkpoint)?;
-        config.size = size.or(about.size).unwrap_or([224, 224]);
-        let mut preprocess = Preprocess::imagenet((config.size[0], config.size[1]));
-        preprocess.crop = about.crop.unwrap_or(preprocess.crop);
-        preprocess.mean = about.mean.unwrap_or(preprocess.mean);
-        preprocess.std = about.std.unwrap_or(preprocess.std);
-        let sound = |v: &f32| v.is_finite() && *v != 0.0;
-        if !preprocess.mean.iter().all(|v| v.is_finite()) || !preprocess.std.iter().all(sound) {
-            return Err(Error::Weights(format!(
-                "{}: metadata `mean` {:?} and `std` {:?} cannot normalise pictures",
-                checkpoint.path().display(),
-                preprocess.mean,
-                preprocess.std
-            )));
-        }
-        let labels = match checkpoint.metadata().get(labels::METADATA_KEY) {
-            Some(text) => Labels::from_metadata(text)?,
-            None => Labels::for_classes(config.classes),
-        };
+        let about = Described::read(&checkpoint, &config)?;
+        config.size = size.unwrap_or(about.size);
+        let mut preprocess = about.preprocess;
+        preprocess.size = (config.size[0], config.size[1]);
+        let labels = about.labels;
         Ok(Self {
             vision: Vision::new(device, &config, checkpoint, options)?,
             preprocess,
@@ -91,11 +78,17 @@ impl Classifier {
             None => return Err(Error::Plan("the model has no output".into())),
         };
         if logits.iter().any(|v| !v.is_finite()) {
-            return Err(Error::Usage(format!(
-                "the model's scores are not finite in {}: its numbers leave the range; use --dtype f32, or other \
-                 weights",
-                self.vision.dtype()
-            )));
+            let what = match self.vision.dtype() {
+                DType::F32 => "use other weights",
+                _ => "use --dtype f32, or other weights",
+            };
+            return Err(Error::file(
+                self.vision.path(),
+                format!(
+                    "the model's scores are not finite in {}: its numbers leave the range; {what}",
+                    self.vision.dtype()
+                ),
+            ));
         }
         let classes = self.vision.config().classes;
         Ok(logits
@@ -124,34 +117,5 @@ impl Classifier {
                 probability: (f64::from(logits[class] - most).exp() / sum) as f32,
             })
             .collect()
-    }
-}
-
-/// What a checkpoint's metadata says of its preprocessing.
-#[derive(Default)]
-struct Described {
-    size: Option<[usize; 2]>,
-    crop: Option<f64>,
-    mean: Option<[f32; 3]>,
-    std: Option<[f32; 3]>,
-}
-
-impl Described {
-    fn read(checkpoint: &Checkpoint) -> Result<Self> {
-        fn parse<T: serde::de::DeserializeOwned>(c: &Checkpoint, key: &str) -> Result<Option<T>> {
-            let Some(text) = c.metadata().get(key) else {
-                return Ok(None);
-            };
-            serde_json::from_str(text).map(Some).map_err(|e| {
-                let path = c.path().display();
-                Error::Weights(format!("{path}: metadata `{key}` is {text:?}: {e}"))
-            })
-        }
-        Ok(Self {
-            size: parse::<usize>(checkpoint, "input_size")?.map(|n| [n, n]),
-            crop: parse(checkpoint, "crop_pct")?,
-            mean: parse(checkpoint, "mean")?,
-            std: parse(checkpoint, "std")?,
-        })
     }
 }

@@ -4,6 +4,7 @@
 pub mod attention;
 pub mod ceilings;
 mod classifier;
+mod described;
 pub mod distill;
 #[cfg(feature = "images")]
 mod feed;
@@ -22,4 +23,4 @@ pub use feed::{Fed, feed};
 pub use model::embedded;
 #[cfg(feature = "cli")]
 pub use model::find;
-pub use vision::Vision;
+pub use vision::{Vision, at_most};

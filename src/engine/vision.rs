@@ -7,6 +7,7 @@ use crate::models::efficientvit::{Config, EfficientViT, Outputs, fits, reader};
 use crate::plan::{Options, Plan};
 use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A model with its weights on a device. A plan is made for each batch size that is asked for, and kept.
@@ -54,6 +55,11 @@ impl Vision {
         &self.config
     }
 
+    /// Where its weights are from.
+    pub fn path(&self) -> &Path {
+        self.checkpoint.path()
+    }
+
     /// The element type that it runs in.
     pub fn dtype(&self) -> DType {
         self.options.dtype
@@ -77,7 +83,12 @@ impl Vision {
         }
         let graph = EfficientViT::new(&self.config)?.graph(batch, outputs)?;
         let plan = Arc::new(Plan::new(&graph, self.device.caps(), &self.options)?);
-        let exe = Executable::load_in(&self.store, plan, &reader(&self.checkpoint))?;
+        let exe = Executable::load_in(&self.store, plan, &reader(&self.checkpoint)).map_err(
+            |e| match e {
+                Error::Weights(what) => Error::file(self.checkpoint.path(), what),
+                e => e,
+            },
+        )?;
         let exe = Arc::new(exe);
         self.loaded.insert((batch, outputs), exe.clone());
         Ok(exe)
@@ -168,16 +179,27 @@ impl Vision {
 
     /// The plan for `batch` images, or for as many as the device takes at once.
     fn load_at_most(&mut self, batch: usize, outputs: Outputs) -> Result<(Arc<Executable>, usize)> {
-        let mut now = batch.min(self.most);
-        loop {
-            match self.load(now, outputs) {
-                Ok(exe) => return Ok((exe, now)),
-                Err(Error::Plan(_)) if now > 1 => {
-                    now = now.div_ceil(2);
-                    self.most = now;
-                }
-                Err(e) => return Err(e),
-            }
+        let batch = batch.min(self.most);
+        let (exe, now) = at_most(batch, |n| self.load(n, outputs))?;
+        if now < batch {
+            self.most = now;
+        }
+        Ok((exe, now))
+    }
+}
+
+/// What `make` makes of `batch` images, or of as many as it takes at once, and how many those are: [`Vision::run`] takes
+/// a batch in parts of so many.
+///
+/// # Errors
+/// What `make` returns of a single image, or anything but [`Error::Plan`] of more.
+pub fn at_most<T>(batch: usize, mut make: impl FnMut(usize) -> Result<T>) -> Result<(T, usize)> {
+    let mut now = batch;
+    loop {
+        match make(now) {
+            Ok(made) => return Ok((made, now)),
+            Err(Error::Plan(_)) if now > 1 => now = now.div_ceil(2),
+            Err(e) => return Err(e),
         }
     }
 }

@@ -28,19 +28,8 @@ impl Bytes {
     /// # Errors
     /// [`Error::Io`] where it cannot be opened, [`Error::File`] where it is no regular file.
     pub fn open(path: &Path, what: &str, ending: &str) -> Result<Self> {
-        let about = || Error::io(path);
-        // Asked before it is opened: opening a pipe would wait for its writer.
-        let kind = std::fs::metadata(path).map_err(about())?;
-        if !kind.is_file() {
-            let found = if kind.is_dir() {
-                format!("a folder; name the {ending} file in it")
-            } else {
-                "neither a file nor a folder".to_string()
-            };
-            return Err(Error::file(path, format!("expected {what}, found {found}")));
-        }
-        let file = File::open(path).map_err(about())?;
-        let len = file.metadata().map_err(about())?.len();
+        let file = open(path, what, ending)?;
+        let len = file.metadata().map_err(Error::io(path))?.len();
         Ok(Self {
             path: path.to_path_buf(),
             held: Held::File(Mutex::new(file)),
@@ -105,6 +94,21 @@ impl Bytes {
         }
         Ok(out)
     }
+}
+
+/// Opens the file at `path`, as [`Bytes::open`]; a pipe, a socket or a device is refused, not waited for.
+pub(super) fn open(path: &Path, what: &str, ending: &str) -> Result<File> {
+    // Asked before it is opened: opening a pipe would wait for its writer.
+    let kind = std::fs::metadata(path).map_err(Error::io(path))?;
+    if !kind.is_file() {
+        let found = if kind.is_dir() {
+            format!("a folder; name the {ending} file in it")
+        } else {
+            "neither a file nor a folder".to_string()
+        };
+        return Err(Error::file(path, format!("expected {what}, found {found}")));
+    }
+    File::open(path).map_err(Error::io(path))
 }
 
 /// A line about a file, made an error that names the file.

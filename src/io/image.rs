@@ -6,17 +6,18 @@
 //! |---|---|
 //! | grey, palette, 1 to 8 bits | each pixel's colour |
 //! | alpha, transparent colour | dropped; the colour below it stays, as Pillow does |
-//! | 16 bits a channel | the high byte, as Pillow does for RGB; Pillow clips 16-bit grey at 255 instead, which leaves a white picture |
+//! | 16 bits a channel | the high byte, as Pillow does for RGB; not for grey, which Pillow clips at 255: a white picture |
 //! | CMYK and YCCK JPEG | taken as Adobe writes them, inverted, as Pillow does; no colour profile is applied |
 //! | EXIF orientation | applied, as Pillow's `ImageOps.exif_transpose` |
-//! | GIF, APNG, animated WebP | the first frame; what a GIF's first frame leaves uncovered is black |
+//! | GIF, APNG, animated WebP | the first frame |
+//! | GIF whose first frame is not as large as its canvas | the canvas: what the frame leaves uncovered is black, where Pillow takes the background colour; what goes beyond is cut, where Pillow makes the canvas larger |
 //!
-//! All but lossy WebP give exactly Pillow's pixels; lossy WebP is another decoder than Pillow's, whose rounding may
+//! All else gives exactly Pillow's pixels, but for lossy WebP: its decoder is another than Pillow's, whose rounding may
 //! differ by a level.
 
 use super::preprocess::Picture;
 use super::quiet::quietly;
-use super::{jpeg, write_atomically};
+use super::{bytes, jpeg, write_atomically};
 use crate::error::{Error, Result};
 use ::image::metadata::Orientation;
 use ::image::{
@@ -49,9 +50,10 @@ impl Picture {
     /// [`MAX_SIDE`] before it is decoded.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file cannot be read, [`Error::File`] where it is not a whole picture of a known format.
+    /// [`Error::Io`] where the file cannot be read, [`Error::File`] where it is no regular file, or not a whole picture
+    /// of a known format.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
+        let mut file = bytes::open(path, "an image file", "image")?;
         let length = file.metadata().map_or(0, |m| m.len());
         let mut bytes = Vec::new();
         (&mut file)
@@ -247,7 +249,7 @@ fn describe(format: ImageFormat, error: &ImageError) -> String {
             MAX_DECODED_BYTES >> 20
         ),
         ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-            format!("the {name} image is truncated: its end is missing")
+            format!("the {name} image is truncated or damaged: its end is missing")
         }
         ImageError::Unsupported(what) => {
             let line = what.to_string();

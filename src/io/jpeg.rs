@@ -8,6 +8,8 @@ use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 /// The most scans of a picture: encoders write about ten, and each takes as long as the whole picture.
 const MAX_SCANS: usize = 500;
 
+const CUT: &str = "the JPEG image is truncated or damaged: its end is missing";
+
 /// The picture in `bytes` and how it is to be turned. `most` is what may be allocated, in bytes.
 pub(super) fn decode(bytes: &[u8], most: u64) -> Result<(DynamicImage, Orientation), String> {
     let limits = DecodeLimits {
@@ -23,7 +25,7 @@ pub(super) fn decode(bytes: &[u8], most: u64) -> Result<(DynamicImage, Orientati
     let (width, height) = (u32::from(header.width), u32::from(header.height));
     check_size(width, height)?;
     if !is_whole(bytes) {
-        return Err("the JPEG image is truncated: its end is missing".into());
+        return Err(CUT.into());
     }
     let format = match header.components.len() {
         1 => PixelFormat::Grayscale,
@@ -64,7 +66,7 @@ fn describe(error: JpegError) -> String {
         JpegError::Unsupported(what) => {
             format!("the JPEG image is of a kind that cannot be read: {what}")
         }
-        JpegError::UnexpectedEof => "the JPEG image is truncated: its end is missing".into(),
+        JpegError::UnexpectedEof => CUT.into(),
         JpegError::LimitExceeded { .. } => {
             format!("decoding the JPEG image takes too much ({error}); make it smaller")
         }

@@ -53,7 +53,7 @@ impl Labels {
     pub fn from_metadata(json: &str) -> Result<Self> {
         let names: Vec<String> = serde_json::from_str(json).map_err(|e| {
             Error::Weights(format!(
-                "the checkpoint's metadata `{METADATA_KEY}` should be a JSON array of strings: {e}"
+                "metadata `{METADATA_KEY}` should be a JSON array of strings: {e}"
             ))
         })?;
         Ok(Self {

@@ -35,6 +35,6 @@ pub use json::utf8;
 pub use language::{LanguageFiles, Parts};
 pub use lock::Lock;
 pub use safetensors::Dtype as FileDType;
-pub use save::{save, serialize, write_atomically};
+pub use save::{save, serialize, writable, write_atomically};
 pub use shards::Shards;
 pub use weights::{Values, Weights};

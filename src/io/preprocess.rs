@@ -1,5 +1,6 @@
 //! From a picture to a network's input: the evaluation transform of timm and torchvision.
 
+pub use super::resample::Interpolation;
 use super::resample::{Axis, resize};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
@@ -57,7 +58,7 @@ impl std::fmt::Debug for Picture {
     }
 }
 
-/// How a picture becomes an input: resized by Pillow's antialiased bicubic, cropped, scaled to 0..1, normalised.
+/// How a picture becomes an input: resized as Pillow does, antialiased, cropped, scaled to 0..1, normalised.
 ///
 /// The steps and their rounding are those of timm 1.0's `transforms_imagenet_eval` in its `center` mode: the target is
 /// `size / crop`, rounded down. A square target is torchvision's `Resize` of the shorter side, whose long side is
@@ -74,6 +75,7 @@ pub struct Preprocess {
     pub crop: f64,
     /// Stretch the whole picture to `size` instead, whatever its shape; `crop` is ignored.
     pub fill: bool,
+    pub interpolation: Interpolation,
     /// Subtracted from red, green and blue after they are scaled to 0..1.
     pub mean: [f32; 3],
     /// Divides red, green and blue after that.
@@ -81,12 +83,13 @@ pub struct Preprocess {
 }
 
 impl Preprocess {
-    /// The transform of the public ImageNet checkpoints: crop 0.875, ImageNet's mean and standard deviation.
+    /// The transform of the public ImageNet checkpoints: bicubic, crop 0.875, ImageNet's mean and standard deviation.
     pub fn imagenet(size: (usize, usize)) -> Self {
         Self {
             size,
             crop: 0.875,
             fill: false,
+            interpolation: Interpolation::Bicubic,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
         }
@@ -144,7 +147,8 @@ impl Preprocess {
         };
         let x = axis(picture.width, to_width, self.size.1);
         let y = axis(picture.height, to_height, self.size.0);
-        Picture::new(x.len, y.len, resize(&picture.pixels, x, y))
+        let pixels = resize(&picture.pixels, self.interpolation, x, y);
+        Picture::new(x.len, y.len, pixels)
     }
 
     /// Height and width of the whole of `picture` when it is resized, at least `size`.

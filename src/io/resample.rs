@@ -1,4 +1,4 @@
-//! Pillow's antialiased bicubic resize of 8-bit RGB, bit for bit, of only the part that is wanted.
+//! Pillow's antialiased bicubic and bilinear resize of 8-bit RGB, bit for bit, of only the part that is wanted.
 //!
 //! Two passes, along the rows and along the columns, each rounded and clipped to 8 bits. Their order shows where the
 //! filter overshoots and is clipped, by many levels, so it is Pillow's too: [`columns_first`].
@@ -28,24 +28,41 @@ struct Filter {
     weights: Vec<i32>,
 }
 
-/// Keys' cubic with a = -0.5.
-fn bicubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
+/// By what a picture is resized: how much a source pixel counts by its distance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Interpolation {
+    /// Keys' cubic with a = -0.5.
+    #[default]
+    Bicubic,
+    Bilinear,
+}
+
+impl Interpolation {
+    /// The distance from which on nothing counts, in pixels.
+    fn support(self) -> f64 {
+        match self {
+            Interpolation::Bicubic => 2.0,
+            Interpolation::Bilinear => 1.0,
+        }
+    }
+
+    fn weight(self, x: f64) -> f64 {
+        const A: f64 = -0.5;
+        let x = x.abs();
+        match self {
+            Interpolation::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+            Interpolation::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+            Interpolation::Bicubic => 0.0,
+            Interpolation::Bilinear => (1.0 - x).max(0.0),
+        }
     }
 }
 
 impl Filter {
-    fn new(axis: Axis) -> Self {
+    fn new(axis: Axis, by: Interpolation) -> Self {
         let scale = axis.from as f64 / axis.to as f64;
         let filter_scale = scale.max(1.0);
-        let support = 2.0 * filter_scale;
+        let support = by.support() * filter_scale;
         let mut taps = Vec::with_capacity(axis.len);
         let (mut weights, mut exact) = (Vec::new(), Vec::new());
         for i in axis.start..axis.start + axis.len {
@@ -55,7 +72,7 @@ impl Filter {
             let end = ((center + support + 0.5) as usize).min(axis.from);
             exact.clear();
             exact.extend(
-                (first..end).map(|x| bicubic((x as f64 - center + 0.5) * (1.0 / filter_scale))),
+                (first..end).map(|x| by.weight((x as f64 - center + 0.5) * (1.0 / filter_scale))),
             );
             let sum: f64 = exact.iter().sum();
             let at = weights.len();
@@ -91,7 +108,7 @@ struct Pass {
 }
 
 impl Pass {
-    fn new(axis: Axis) -> Self {
+    fn new(axis: Axis, by: Interpolation) -> Self {
         if axis.from == axis.to {
             let reads = axis.start..axis.start + axis.len;
             let filter = None;
@@ -101,7 +118,7 @@ impl Pass {
                 reads,
             };
         }
-        let filter = Filter::new(axis);
+        let filter = Filter::new(axis, by);
         let first = filter.taps.iter().map(|t| t.first).min().unwrap_or(0);
         let ends = filter.taps.iter().map(|t| t.first + t.weights.len());
         let reads = first..ends.max().unwrap_or(first);
@@ -166,8 +183,8 @@ impl Pass {
 }
 
 /// The wanted part of `pixels` resized, as 8-bit RGB. `pixels` holds `y.from` rows of `x.from` pixels.
-pub(super) fn resize(pixels: &[u8], x: Axis, y: Axis) -> Vec<u8> {
-    let (across, down) = (Pass::new(x), Pass::new(y));
+pub(super) fn resize(pixels: &[u8], by: Interpolation, x: Axis, y: Axis) -> Vec<u8> {
+    let (across, down) = (Pass::new(x, by), Pass::new(y, by));
     let stride = 3 * x.from;
     if columns_first(x, y) {
         let columns = across.reads.clone();

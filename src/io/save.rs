@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 
 /// Writes `tensors`, and `metadata` if any, as a safetensors file at `path`, whole or not at all.
 ///
@@ -67,6 +68,27 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
 ) -> Result<()> {
+    let (file, target) = begin(path)?;
+    let mut writer = BufWriter::new(file.as_file());
+    write(&mut writer).map_err(Error::io(path))?;
+    writer.flush().map_err(Error::io(path))?;
+    drop(writer);
+    file.as_file().sync_all().map_err(Error::io(path))?;
+    file.persist(&target)
+        .map_err(|e| Error::io(path)(e.error))?;
+    Ok(())
+}
+
+/// Whether [`write_atomically`] could begin to write to `path`, for commands that work long before they write.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn writable(path: &Path) -> Result<()> {
+    begin(path).map(|_| ())
+}
+
+/// A new file, and whose place it is to take.
+fn begin(path: &Path) -> Result<(NamedTempFile, PathBuf)> {
     let target = match std::fs::metadata(path) {
         // Renaming would put a file where the folder, pipe or device is.
         Ok(kind) if !kind.is_file() => {
@@ -93,18 +115,13 @@ pub fn write_atomically(
         // As any new file's, the umask still taken off; the default would keep it from other users.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
+    // The operating system's own words, where the name of the unfinished file would stand between them.
+    std::fs::metadata(&folder).map_err(Error::io(path))?;
     let file = builder.tempfile_in(&folder).map_err(|e| Error::Io {
         path: path.to_path_buf(),
         source: e.kind().into(),
     })?;
-    let mut writer = BufWriter::new(file.as_file());
-    write(&mut writer).map_err(Error::io(path))?;
-    writer.flush().map_err(Error::io(path))?;
-    drop(writer);
-    file.as_file().sync_all().map_err(Error::io(path))?;
-    file.persist(&target)
-        .map_err(|e| Error::io(path)(e.error))?;
-    Ok(())
+    Ok((file, target))
 }
 
 const fn file_dtype(dtype: DType) -> FileDType {

@@ -84,7 +84,7 @@ impl Plan {
     fn fits(&self, caps: &Caps) -> Result<()> {
         let most = caps.max_binding_bytes.min(caps.max_buffer_bytes);
         match self.buffers.iter().max_by_key(|b| b.bytes()) {
-            Some(b) if b.bytes() > most => Err(Error::Plan(b.beyond(most, "this adapter"))),
+            Some(b) if b.bytes() > most => Err(Error::Plan(self.beyond(b, most, "this adapter"))),
             _ => Ok(()),
         }
     }

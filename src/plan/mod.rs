@@ -40,17 +40,6 @@ impl Buffer {
     pub fn bytes(&self) -> u64 {
         (self.len * self.dtype.bytes()) as u64
     }
-
-    /// That it is beyond the `most` bytes that `who` binds at once, and what to do.
-    pub(crate) fn beyond(&self, most: u64, who: &str) -> String {
-        let (bytes, limit) = (self.bytes(), format!("the {most} that {who} binds at once"));
-        match &self.role {
-            Role::State(name) => format!(
-                "the sequence's memory `{name}` of {bytes} bytes is beyond {limit}; ask for a shorter context"
-            ),
-            _ => format!("a tensor of {bytes} bytes is beyond {limit}; use a smaller batch"),
-        }
-    }
 }
 
 /// An input or an output by name: a view of a buffer.
@@ -91,6 +80,41 @@ impl Plan {
             write_bytes: a.write_bytes + s.dispatch.cost.write_bytes,
             macs: a.macs + s.dispatch.cost.macs,
         })
+    }
+
+    /// That `buffer` is beyond the `most` bytes that `who` binds at once, which tensor it is, and what to do.
+    pub(crate) fn beyond(&self, buffer: &Buffer, most: u64, who: &str) -> String {
+        let at = self.buffers.iter().position(|b| std::ptr::eq(b, buffer));
+        let step = (self.steps.iter()).find(|s| s.dispatch.args.iter().any(|a| Some(a.0) == at));
+        let place = match step {
+            Some(s) if s.scope.is_empty() => format!(" of `{}`", s.op),
+            Some(s) => format!(" of `{}` in `{}`", s.op, s.scope),
+            None => String::new(),
+        };
+        // Pictures alone have four dimensions.
+        let alone = (self.inputs.iter()).any(|p| matches!(p.layout.shape[..], [1, _, _, _]));
+        let (what, advice) = match &buffer.role {
+            Role::State(name) => (
+                format!("the sequence's memory `{name}`"),
+                "ask for a shorter context",
+            ),
+            Role::Constant(packs, _) => {
+                let names: Vec<_> = packs.iter().map(|p| p.weight.name.as_str()).collect();
+                let advice = match self.dtype {
+                    DType::F16 => "this model wants an adapter that binds more",
+                    _ => {
+                        "f16 halves it where the adapter has that; else the model wants one that binds more"
+                    }
+                };
+                (format!("the weight `{}`", names.join(" + ")), advice)
+            }
+            Role::Input if alone => (format!("an input{place}"), "use a smaller input size"),
+            Role::Slot(_) if alone => (format!("a tensor{place}"), "use a smaller input size"),
+            Role::Input => (format!("an input{place}"), "use a smaller batch"),
+            Role::Slot(_) => (format!("a tensor{place}"), "use a smaller batch"),
+        };
+        let bytes = buffer.bytes();
+        format!("{what} has {bytes} bytes, beyond the {most} that {who} binds at once; {advice}")
     }
 
     /// Bytes of all slots: the peak of what activations take.

@@ -105,6 +105,17 @@ impl Bench {
     pub fn fails<S: AsRef<OsStr>>(&self, args: &[S], words: &[&str]) {
         let ran = self.run(args);
         assert!(matches!(ran.code, Some(1 | 2)), "{ran:?}");
+        Self::says(&ran, words);
+    }
+
+    /// As [`Bench::fails`], with this exit code.
+    pub fn refuses<S: AsRef<OsStr>>(&self, code: i32, args: &[S], words: &[&str]) {
+        let ran = self.run(args);
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        Self::says(&ran, words);
+    }
+
+    fn says(ran: &Ran, words: &[&str]) {
         assert_eq!(ran.out, "", "{ran:?}");
         let lines: Vec<&str> = ran.err.lines().collect();
         assert!(

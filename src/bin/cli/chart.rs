@@ -66,8 +66,13 @@ pub fn stacked(page: &mut String, title: &str, bars: &[Bar<'_>]) {
         );
     }
     let y = height - 6.0;
-    for (i, category) in Category::ALL.into_iter().enumerate() {
-        let x = 70.0 + i as f64 * 108.0;
+    let has = |i: usize| (bars.iter()).any(|b| b.1.get(i).is_some_and(|part| *part > 0.0));
+    let shown: Vec<Category> = (Category::ALL.into_iter().enumerate())
+        .filter_map(|(i, category)| has(i).then_some(category))
+        .collect();
+    let step = ((WIDE + 120.0) / shown.len().max(1) as f64).min(108.0);
+    for (i, category) in shown.into_iter().enumerate() {
+        let x = 70.0 + i as f64 * step;
         let _ = writeln!(
             page,
             "<rect x=\"{x}\" y=\"{:.1}\" width=\"11\" height=\"11\" fill=\"{}\"/><text x=\"{}\" y=\"{y:.1}\">{}</text>",

@@ -1,16 +1,17 @@
 //! `cascadia classify`: pictures to labels.
 
-use super::common::{Common, Size, batch, checked, find};
+use super::common::{Common, Size, batch, find};
 use super::{Outcome, output};
 use cascadia::device::Device;
 use cascadia::engine::{Classifier, Fed, Prediction, attention, feed};
+use cascadia::error::printable;
 use cascadia::io::folder;
 use cascadia::io::preprocess::Picture;
 use cascadia::plan::Options;
 use cascadia::{Error, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -45,6 +46,16 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
             "--top-k 0 shows nothing: take at least 1".into(),
         ));
     }
+    let png = |to: &Path| {
+        to.extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("png"))
+    };
+    if let Some(to) = args.attention.as_deref().filter(|to| !png(to)) {
+        return Err(Error::Usage(format!(
+            "--attention {} is drawn as PNG: name a file that ends in .png",
+            output::path(to)
+        )));
+    }
     let mut failed = 0;
     let mut paths = Vec::new();
     for image in &args.images {
@@ -65,12 +76,16 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
             paths.len()
         )));
     }
+    if let Some(to) = &args.attention {
+        let mut inputs = paths.clone();
+        inputs.extend(args.model.iter().flat_map(|m| output::files_of(m)));
+        output::ready("--attention", to, &inputs)?;
+    }
     let mut model = open(common, args.model.as_deref(), args.size)?;
     let batch = batch(args.batch, model.vision.device().caps())?.min(paths.len());
-    let preprocess = checked(&model.preprocess)?.clone();
+    let preprocess = model.preprocess.clone();
     let bar = output::pictures(paths.len());
-    let mut done = 0;
-    let mut begin = None;
+    let (mut done, mut clock) = (0, Clock::default());
     let ended = feed(&paths, &preprocess, batch, |fed| {
         match fed {
             Fed::Bad(_, e) => {
@@ -80,9 +95,7 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
             }
             Fed::Batch(views) => {
                 let (at, views): (Vec<usize>, Vec<_>) = views.into_iter().unzip();
-                // Loading weights and compiling shaders is no part of the images per second.
-                model.warm(views.len())?;
-                begin.get_or_insert_with(Instant::now);
+                clock.load(&mut model, views.len())?;
                 let all = model.classify_views(&views, args.top_k)?;
                 done += all.len();
                 bar.inc(all.len() as u64);
@@ -95,8 +108,8 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     });
     bar.finish_and_clear();
     ended?;
-    if let Some(begin) = begin {
-        summary(&model, done, begin);
+    if done > 0 {
+        summary(&model, done, &clock);
     }
     if let (Some(to), true) = (&args.attention, failed == 0) {
         draw(&mut model, &paths[0], to)?;
@@ -128,16 +141,42 @@ pub fn open(common: &Common, model: Option<&str>, size: Option<Size>) -> Result<
     Classifier::new(&device, checkpoint, size.map(|s| s.0), &options)
 }
 
+/// The time in which pictures are classified: loading weights and compiling shaders, as each size of batch takes once,
+/// is no part of it.
+#[derive(Default)]
+pub struct Clock {
+    begin: Option<Instant>,
+    loading: Duration,
+}
+
+impl Clock {
+    /// Loads what a batch of `images` takes, where that is not there yet.
+    pub fn load(&mut self, model: &mut Classifier, images: usize) -> Result<()> {
+        let now = Instant::now();
+        model.warm(images)?;
+        match self.begin {
+            None => self.begin = Some(Instant::now()),
+            Some(_) => self.loading += now.elapsed(),
+        }
+        Ok(())
+    }
+
+    fn seconds(&self) -> f64 {
+        let all = self.begin.map_or(Duration::ZERO, |b| b.elapsed());
+        all.saturating_sub(self.loading).as_secs_f64()
+    }
+}
+
 /// What ran where and how fast, on stderr.
-pub fn summary(model: &Classifier, done: usize, begin: Instant) {
-    let (vision, seconds) = (&model.vision, begin.elapsed().as_secs_f64());
+pub fn summary(model: &Classifier, done: usize, clock: &Clock) {
+    let (vision, seconds) = (&model.vision, clock.seconds());
     let device = vision.device();
     let config = vision.config();
     let [h, w] = config.size;
     let rate = done as f64 / seconds.max(1e-9);
     output::note(format_args!(
-        "{done} {} by EfficientViT-{} at {h}×{w} in {} on {} ({}): {rate:.*} images/s",
-        if done == 1 { "picture" } else { "pictures" },
+        "{} by EfficientViT-{} at {h}×{w} in {} on {} ({}): {rate:.*} images/s",
+        output::count(done, "picture"),
         config.name().unwrap_or("?").to_uppercase(),
         vision.dtype(),
         device.name(),
@@ -154,9 +193,13 @@ fn show(json: bool, path: &Path, predictions: &[Prediction]) -> Result<()> {
         return output::print(json!({"path": path.to_string_lossy(), "predictions": predictions}));
     }
     let classes: Vec<String> = (predictions.iter())
-        .map(|p| format!("{} {:.1}%", p.label, 100.0 * p.probability))
+        .map(|p| format!("{} {:.1}%", printable(&p.label), 100.0 * p.probability))
         .collect();
-    output::print(format_args!("{}: {}", path.display(), classes.join(", ")))
+    output::print(format_args!(
+        "{}: {}",
+        output::path(path),
+        classes.join(", ")
+    ))
 }
 
 fn draw(model: &mut Classifier, path: &Path, to: &Path) -> Result<()> {
@@ -168,7 +211,7 @@ fn draw(model: &mut Classifier, path: &Path, to: &Path) -> Result<()> {
     output::note(format_args!(
         "{}: attention that each token receives; rows: {}; columns: heads; each from its least (dark) to its most \
          (bright)",
-        to.display(),
+        output::path(to),
         rows.join(", ")
     ));
     Ok(())

@@ -3,7 +3,6 @@
 use super::output::Download;
 use cascadia::device::{self, Device, LimitCaps};
 use cascadia::io::Checkpoint;
-use cascadia::io::preprocess::Preprocess;
 use cascadia::models::efficientvit::{Config, inspect};
 use cascadia::shader::Caps;
 use cascadia::tensor::DType;
@@ -20,7 +19,7 @@ pub struct Common {
     /// Take the first adapter whose name contains NAME, in any case; `cascadia devices` lists them
     #[arg(long, global = true, value_name = "NAME")]
     pub adapter: Option<String>,
-    /// Element type of weights and activations; f16 where the adapter has it, else f32
+    /// Element type of weights and activations; without it f16 where the adapter has f16, else f32
     #[arg(long, global = true)]
     pub dtype: Option<Float>,
     /// Compile shaders with every runtime check, as browsers do
@@ -93,14 +92,19 @@ impl Common {
         })
     }
 
-    /// Opens the adapter that is asked for.
-    pub fn open(&self) -> Result<Device> {
-        Device::open(&device::Options {
+    /// How a device is to be opened.
+    pub fn options(&self) -> Result<device::Options> {
+        Ok(device::Options {
             adapter: self.adapter.clone(),
             checked: self.checked,
             limits: self.limits()?,
             ..device::Options::default()
         })
+    }
+
+    /// Opens the adapter that is asked for.
+    pub fn open(&self) -> Result<Device> {
+        Device::open(&self.options()?)
     }
 
     /// The element type for an adapter called `name`.
@@ -133,7 +137,10 @@ impl Target {
                     f16,
                     ..Caps::default()
                 },
-                name: "any WebGPU adapter".to_string(),
+                name: match f16 {
+                    true => "any WebGPU adapter with f16".to_string(),
+                    false => "any WebGPU adapter".to_string(),
+                },
                 dtype: if f16 { DType::F16 } else { DType::F32 },
             });
         }
@@ -179,15 +186,4 @@ pub fn batch(given: Option<usize>, caps: &Caps) -> Result<usize> {
         None if caps.parallel < 16 => Ok(4),
         None => Ok(64),
     }
-}
-
-/// Refuses pictures that would be prepared in vain.
-pub fn checked(preprocess: &Preprocess) -> Result<&Preprocess> {
-    if (0.1..=1.0).contains(&preprocess.crop) {
-        return Ok(preprocess);
-    }
-    Err(Error::Weights(format!(
-        "the checkpoint's metadata says to keep {} of a picture: `crop_pct` is 0.1 to 1",
-        preprocess.crop
-    )))
 }

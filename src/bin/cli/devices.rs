@@ -2,7 +2,7 @@
 
 use super::common::Common;
 use super::{Outcome, output};
-use cascadia::device::{AdapterReport, Timestamps, adapters};
+use cascadia::device::{AdapterReport, Timestamps, adapters_as};
 use cascadia::engine::support::{Support, support};
 use cascadia::shader::Caps;
 use cascadia::{Error, Result};
@@ -12,7 +12,7 @@ use std::fmt::Write;
 pub struct Args {}
 
 pub fn run(common: &Common, _args: &Args) -> Result<Outcome> {
-    let all = adapters();
+    let all = adapters_as(&common.options()?);
     let wanted = common.adapter.as_ref().map(|n| n.to_lowercase());
     let shown: Vec<&AdapterReport> = (all.iter())
         .filter(|a| {
@@ -94,9 +94,12 @@ fn yes(is: bool) -> String {
 }
 
 fn limits(c: &Caps) -> String {
-    let mib = |bytes: u64| bytes >> 20;
+    let mib = |bytes: u64| match bytes >> 20 {
+        n if n << 20 == bytes || n > 100 => format!("{n} MiB"),
+        _ => format!("{bytes} bytes"),
+    };
     format!(
-        "{} invocations and {} KiB in a workgroup, {} storage buffers of {} MiB, buffers of {} MiB",
+        "{} invocations and {} KiB in a workgroup, {} storage buffers of {}, buffers of {}",
         c.max_invocations,
         c.max_workgroup_bytes >> 10,
         c.max_storage_buffers,

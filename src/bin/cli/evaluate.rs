@@ -1,13 +1,12 @@
 //! `cascadia evaluate`: top-1 and top-5 on a folder of class folders.
 
-use super::classify::{open, summary};
-use super::common::{Common, Size, batch, checked};
+use super::classify::{Clock, open, summary};
+use super::common::{Common, Size, batch};
 use super::{Outcome, output};
 use cascadia::engine::{Fed, feed};
 use cascadia::io::folder::{self, Naming};
 use cascadia::{Error, Result};
 use std::path::PathBuf;
-use std::time::Instant;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -35,11 +34,12 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     }
     let mut model = open(common, args.model.as_deref(), args.size)?;
     let batch = batch(args.batch, model.vision.device().caps())?;
-    let preprocess = checked(&model.preprocess)?.clone();
+    let preprocess = model.preprocess.clone();
     let names: Vec<String> = (folders.iter())
         .map(|f| f.file_name().unwrap_or_default().to_string_lossy().into())
         .collect();
-    let (naming, classes) = folder::classes(&names, &model.labels, model.vision.config().classes)?;
+    let (naming, classes) = folder::classes(&names, &model.labels, model.vision.config().classes)
+        .map_err(|e| Error::file(&args.folder, e))?;
     let (mut paths, mut truth) = (Vec::new(), Vec::new());
     for (folder, class) in folders.iter().zip(classes) {
         let files = folder::files(folder)?;
@@ -52,7 +52,7 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     let batch = batch.min(paths.len());
     let bar = output::pictures(paths.len());
     let (mut first, mut fifth, mut done, mut failed) = (0, 0, 0, 0);
-    let mut begin = None;
+    let mut clock = Clock::default();
     let ended = feed(&paths, &preprocess, batch, |fed| {
         match fed {
             Fed::Bad(_, e) => {
@@ -62,8 +62,7 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
             }
             Fed::Batch(views) => {
                 let (at, views): (Vec<usize>, Vec<_>) = views.into_iter().unzip();
-                model.warm(views.len())?;
-                begin.get_or_insert_with(Instant::now);
+                clock.load(&mut model, views.len())?;
                 for (i, best) in at.into_iter().zip(model.classify_views(&views, 5)?) {
                     let place = best.iter().position(|p| p.class == truth[i]);
                     first += usize::from(place == Some(0));
@@ -77,10 +76,10 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     });
     bar.finish_and_clear();
     ended?;
-    let Some(begin) = begin else {
+    if done == 0 {
         return Ok(Outcome::Partly);
-    };
-    summary(&model, done, begin);
+    }
+    summary(&model, done, &clock);
     let by = match naming {
         Naming::Labels => "by label",
         Naming::Numbers => "by number",
@@ -89,15 +88,15 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     };
     let share = |n: usize| 100.0 * n as f64 / done as f64;
     output::print(format_args!(
-        "{} class folders, taken {by}\ntop-1 {:.2}% ({first} of {done})\ntop-5 {:.2}% ({fifth} of {done})",
-        names.len(),
+        "{}, taken {by}\ntop-1 {:.2}% ({first} of {done})\ntop-5 {:.2}% ({fifth} of {done})",
+        output::count(names.len(), "class folder"),
         share(first),
         share(fifth),
     ))?;
     if failed > 0 {
         output::note(format_args!(
-            "{failed} of {} files could not be read",
-            paths.len()
+            "{failed} of {} could not be read",
+            output::count(paths.len(), "file")
         ));
         return Ok(Outcome::Partly);
     }

@@ -91,7 +91,7 @@ pub fn run(common: &Common, args: &Args, input: &Checkpoint) -> Result<Outcome> 
     save(&args.output, &[("logits".into(), logits)], None)?;
     output::note(format_args!(
         "{}: logits {shape:?}, by {}, weights in {}, on {}",
-        args.output.display(),
+        output::path(&args.output),
         model.name(),
         options.weights,
         device.name()

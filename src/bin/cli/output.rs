@@ -1,10 +1,12 @@
 //! What commands print: results on stdout, all else on stderr, nothing that panics where nobody listens.
 
-use cascadia::io::hub;
+use cascadia::error::printable;
+use cascadia::io::{hub, writable};
 use cascadia::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
 /// Prints `text` and a line's end to stdout. Where nobody reads it any more, as under `head`, the command ends.
 pub fn print(text: impl Display) -> Result<()> {
@@ -32,9 +34,46 @@ fn ended(written: std::io::Result<()>) -> Result<()> {
     }
 }
 
-/// Prints `text` to stderr, where anyone reads it.
+/// Prints `text` to stderr, where anyone reads it, line by line as [`printable`].
 pub fn note(text: impl Display) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let text = text.to_string();
+    let lines: Vec<_> = text.lines().map(printable).collect();
+    let _ = writeln!(std::io::stderr().lock(), "{}", lines.join("\n"));
+}
+
+/// A path as text.
+pub fn path(path: &Path) -> String {
+    printable(&path.to_string_lossy()).into_owned()
+}
+
+/// `1 picture`, `2 pictures`.
+pub fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Refuses, before any work is done for it, an output that is one of `inputs` or cannot be written.
+pub fn ready(flag: &str, to: &Path, inputs: &[PathBuf]) -> Result<()> {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    if let Some(file) = real(to)
+        && inputs
+            .iter()
+            .any(|input| real(input).as_ref() == Some(&file))
+    {
+        return Err(Error::Usage(format!(
+            "{flag} {} is an input of this command: name another output",
+            path(to)
+        )));
+    }
+    writable(to)
+}
+
+/// The files that `--model` may read, where it names something on the disk.
+pub fn files_of(model: &str) -> Vec<PathBuf> {
+    let mut files = vec![PathBuf::from(model)];
+    if let Ok(entries) = std::fs::read_dir(model) {
+        files.extend(entries.flatten().map(|e| e.path()));
+    }
+    files
 }
 
 /// `error: …`, in one line.

@@ -3,6 +3,7 @@
 use super::common::{Common, Size, Target, batch, config};
 use super::language::Stored;
 use super::{Outcome, output, plan_language};
+use cascadia::engine::at_most;
 use cascadia::models::efficientvit::{EfficientViT, Outputs};
 use cascadia::plan::{Options, Plan};
 use cascadia::shader::Caps;
@@ -10,11 +11,11 @@ use cascadia::{Error, Result};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// m0 to m5, weights as for `classify --model`, or a language model as for `generate --target`; the built-in
-    /// language model without it
-    #[arg(value_name = "MODEL", required_unless_present = "tokens")]
+    /// m0 to m5, weights as for `classify --model`, or a language model as for `generate --target`; with --tokens alone
+    /// the built-in language model
+    #[arg(value_name = "MODEL")]
     pub model: Option<String>,
-    /// Images run at once
+    /// Images run at once; of more than the adapter binds at once, the plan of a part
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub batch: usize,
     /// A dispatch for every op, as an eager framework runs it
@@ -41,23 +42,36 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     if plan_language::is_meant(args) {
         return plan_language::run(common, args);
     }
+    let Some(model) = &args.model else {
+        return Err(Error::Usage(
+            "there is no MODEL to plan: expected m0 to m5, weights or a language model, or --tokens N for the built-in \
+             language model"
+                .into(),
+        ));
+    };
     if args.context.is_some() || args.weights.is_some() {
         return Err(Error::Usage(
             "--context and --weights are of language models, and the model is none".into(),
         ));
     }
-    let config = config(args.model.as_deref().unwrap_or_default(), args.size)?;
+    let config = config(model, args.size)?;
     let batch = batch(Some(args.batch), &Caps::default())?;
-    let graph = EfficientViT::new(&config)?.graph(batch, Outputs::logits())?;
+    let model = EfficientViT::new(&config)?;
     let target = Target::of(common, args.portable)?;
     let options = Options {
         fuse: !args.unfused,
         ..Options::new(target.dtype)
     };
-    let plan = Plan::new(&graph, &target.caps, &options)?;
+    let (plan, part) = at_most(batch, |n| {
+        Plan::new(&model.graph(n, Outputs::logits())?, &target.caps, &options)
+    })?;
+    let parts = match batch.div_ceil(part) {
+        1 => String::new(),
+        n => format!(" (of {batch}, which is run in {n} parts)"),
+    };
     let [h, w] = config.size;
     output::print(format_args!(
-        "EfficientViT-{}, batch {batch} at {h}×{w}, {}, {} for {}\n{plan}",
+        "EfficientViT-{}, batch {part}{parts} at {h}×{w}, {}, {} for {}\n{plan}",
         config.name().unwrap_or("?").to_uppercase(),
         target.dtype,
         if args.unfused { "unfused" } else { "fused" },

@@ -13,10 +13,7 @@ use std::path::Path;
 
 /// Whether `args` are about a language model: by a flag of theirs, or by what the model is.
 pub fn is_meant(args: &Args) -> bool {
-    let Some(model) = &args.model else {
-        return true;
-    };
-    args.tokens.is_some() || is_language(Path::new(model))
+    args.tokens.is_some() || (args.model.as_ref()).is_some_and(|m| is_language(Path::new(m)))
 }
 
 /// Whether `path` is a .gguf file, or a folder that holds one or whose config.json has a `model_type`, which those of

@@ -45,6 +45,11 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
             "--runs 0 measures nothing: take at least 1".into(),
         ));
     }
+    if let Some(to) = &args.html {
+        let mut inputs = output::files_of(&args.model);
+        inputs.extend(args.weights.clone());
+        output::ready("--html", to, &inputs)?;
+    }
     let batch = batch(Some(args.batch), &Caps::default())?;
     let (config, weights) = model(args)?;
     let device = common.open()?;

@@ -38,6 +38,10 @@ pub struct Args {
 
 pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     let file = Checkpoint::open(&args.input)?;
+    let mut inputs = vec![args.input.clone()];
+    inputs.extend(args.weights.clone());
+    inputs.extend(args.model.iter().flat_map(|m| output::files_of(m)));
+    output::ready("--output", &args.output, &inputs)?;
     if file.contains(logits::TOKENS) {
         return logits::run(common, args, &file);
     }
@@ -51,6 +55,7 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         agrees(name, &config, &checkpoint)?;
     }
     config.size = [x.shape()[2], x.shape()[3]];
+    (config.windows()).map_err(|e| Error::file(&args.input, format!("`x`: {e}")))?;
     let device = common.open()?;
     let options = Options::new(common.dtype(device.caps(), device.name())?);
     let outputs = Outputs {
@@ -66,7 +71,7 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         .collect();
     output::note(format_args!(
         "{}: {}, by EfficientViT-{} in {} on {}",
-        args.output.display(),
+        output::path(&args.output),
         shapes.join(", "),
         config.name().unwrap_or("?").to_uppercase(),
         options.dtype,
@@ -80,7 +85,11 @@ fn input(file: &Checkpoint) -> Result<Tensor> {
     let path = file.path();
     let expected = "expected a tensor `x`, float32 [B, 3, H, W] with B at least 1 (or `tokens`, for language models)";
     match (file.shape("x"), file.dtype("x")) {
-        (Some(&[batch, 3, _, _]), Some(FileDType::F32)) if batch > 0 => file.tensor("x"),
+        (Some(&[batch, 3, _, _]), Some(FileDType::F32)) if batch > 0 => {
+            let x = file.tensor("x")?;
+            finite(&x).map_err(|what| Error::file(path, what))?;
+            Ok(x)
+        }
         (Some(shape), Some(dtype)) => Err(Error::file(
             path,
             format!("{expected}, found {dtype} {shape:?}"),
@@ -95,6 +104,23 @@ fn input(file: &Checkpoint) -> Result<Tensor> {
             Err(Error::file(path, format!("{expected}, found {found}")))
         }
     }
+}
+
+/// Whether all of `x` are numbers; what is not is named by its place.
+fn finite(x: &Tensor) -> Result<(), String> {
+    let values = x.to_f32();
+    let Some(at) = values.iter().position(|v| !v.is_finite()) else {
+        return Ok(());
+    };
+    let mut place = vec![0; x.shape().len()];
+    let mut left = at;
+    for (place, &n) in place.iter_mut().zip(x.shape()).rev() {
+        (*place, left) = (left % n, left / n);
+    }
+    Err(format!(
+        "`x` {place:?} is {}: expected finite numbers",
+        values[at]
+    ))
 }
 
 /// Whether the weights are those of the variant called `name`.

@@ -27,6 +27,13 @@ impl Failure<'_> {
         ))
     }
 
+    pub fn unreachable(&self, what: impl std::fmt::Display) -> Error {
+        self.line(format_args!(
+            "cannot reach {} ({what}): check the connection, or set HF_ENDPOINT to a mirror",
+            self.hub.endpoint
+        ))
+    }
+
     /// Whether the hub says that there is no such file.
     pub fn is_absence(error: &ApiError) -> bool {
         matches!(error, ApiError::RequestError(e) if matches!(**e, ureq::Error::StatusCode(404)))
@@ -84,9 +91,7 @@ impl Failure<'_> {
             ureq::Error::StatusCode(code) => self.line(format_args!(
                 "{endpoint} answers {code}: try again later, or set HF_ENDPOINT to a mirror"
             )),
-            ref e => self.line(format_args!(
-                "cannot reach {endpoint} ({e}): check the connection, or set HF_ENDPOINT to a mirror"
-            )),
+            ref e => self.unreachable(e),
         }
     }
 }

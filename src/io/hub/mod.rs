@@ -2,6 +2,7 @@
 
 mod failure;
 mod id;
+mod watch;
 
 pub use id::{HubId, is_hub_id};
 
@@ -9,9 +10,15 @@ use crate::error::{Error, Result};
 use failure::Failure;
 use hf_hub::api::sync::{Api, ApiBuilder};
 use hf_hub::{Cache, Repo, RepoType};
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+use watch::watched;
 
 const ENDPOINT: &str = "https://huggingface.co";
+
+/// How long a hub may say nothing where nothing says otherwise.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Who wants to see a download progress.
 pub trait Progress {
@@ -46,15 +53,17 @@ pub struct Hub {
     pub token: Option<String>,
     /// Whether only the cache may be asked.
     pub offline: bool,
+    /// How long the hub may say nothing, at first or amid a file, before it is given up.
+    pub silence: Duration,
 }
 
 impl Hub {
     /// The hub that the environment names, by the variables of Hugging Face's own tools: `HF_ENDPOINT`,
     /// `HF_HUB_CACHE`, else `HF_HOME` (where `hub/` is the cache and `token` may hold a token), `HF_TOKEN`,
-    /// `HF_HUB_OFFLINE`.
+    /// `HF_HUB_OFFLINE`, `HF_HUB_DOWNLOAD_TIMEOUT` (in seconds, 30 without it).
     ///
     /// # Errors
-    /// [`Error::Hub`] where `HF_ENDPOINT` is no http address, or nothing says where the cache is.
+    /// [`Error::Hub`] where `HF_ENDPOINT` is no http address, the time is none, or nothing says where the cache is.
     pub fn from_env() -> Result<Self> {
         Self::from_variables(|name| match name {
             "HOME" => std::env::home_dir()?.into_os_string().into_string().ok(),
@@ -92,11 +101,23 @@ impl Hub {
         });
         let offline = set("HF_HUB_OFFLINE")
             .is_some_and(|v| ["1", "on", "yes", "true"].contains(&v.to_ascii_lowercase().as_str()));
+        let silence = match set("HF_HUB_DOWNLOAD_TIMEOUT") {
+            None => SILENCE,
+            Some(text) => (text.parse().ok())
+                .filter(|s: &f64| *s > 0.0)
+                .and_then(|s| Duration::try_from_secs_f64(s).ok())
+                .ok_or_else(|| {
+                    Error::Hub(format!(
+                        "HF_HUB_DOWNLOAD_TIMEOUT is `{text}`; expected seconds, more than 0"
+                    ))
+                })?,
+        };
         Ok(Self {
             endpoint: endpoint.trim_end_matches('/').to_string(),
             cache,
             token,
             offline,
+            silence,
         })
     }
 
@@ -106,8 +127,8 @@ impl Hub {
     /// from it.
     ///
     /// # Errors
-    /// [`Error::Hub`], which says what to do: not an id, not on the hub, no connection, cut short, or not in the
-    /// cache while `offline`.
+    /// [`Error::Hub`], which says what to do: not an id, not on the hub, no connection, silent for too long, cut short,
+    /// damaged on the way, or not in the cache while `offline`.
     pub fn fetch(&self, id: &str, file: &str, progress: &mut dyn Progress) -> Result<PathBuf> {
         match self.ask(id, file, progress)? {
             Answer::Here(path) => Ok(path),
@@ -167,18 +188,18 @@ impl Hub {
             .with_user_agent(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
             .build()
             .map_err(|e| failure.of(e))?;
-        let bytes = match self.expected_bytes(&api, &cached, &repo, &failure)? {
-            Length::Bytes(bytes) => bytes,
-            Length::Absent(e) => return Ok(Answer::Absent(e)),
+        let there = match self.look_up(&api, &cached, &repo, &failure)? {
+            Found::File(there) => there,
+            Found::Absent(e) => return Ok(Answer::Absent(e)),
         };
-        let path = api
-            .repo(repo)
-            .download_with_progress(file, Adapter::new(progress))
-            .map_err(|e| failure.of(e))?;
+        let (repo, name) = (api.repo(repo), file.to_string());
+        let path = watched(self.silence, progress, move |reports| {
+            repo.download_with_progress(&name, reports)
+        })
+        .map_err(|e| failure.cut_short(e))?
+        .map_err(|e| failure.of(e))?;
 
-        // An answer without a length may end early and look whole.
-        let found = std::fs::metadata(&path).map_err(Error::io(&path))?.len();
-        if found != bytes {
+        if let Some(wrong) = unlike(&path, &there)? {
             let blob = std::fs::canonicalize(&path).map_err(Error::io(&path))?;
             for part in [&path, &blob] {
                 match std::fs::remove_file(part) {
@@ -188,24 +209,32 @@ impl Hub {
                     _ => {}
                 }
             }
-            return Err(failure.cut_short(format_args!("{found} of {bytes} bytes came")));
+            return Err(match wrong {
+                Wrong::Length(found) => {
+                    failure.cut_short(format_args!("{found} of {} bytes came", there.bytes))
+                }
+                Wrong::Hash => failure.line(
+                    "what came is damaged (another SHA-256 than the hub names) and was removed: run the command again",
+                ),
+            });
         }
         progress.finish();
         Ok(Answer::Here(path))
     }
 
-    /// The length of the file on the hub, if it has it, with what an earlier download left made fit to go on from.
-    fn expected_bytes(
+    /// What the hub says of the file, if it has it, with what an earlier download left made fit to go on from.
+    fn look_up(
         &self,
         api: &Api,
         cached: &hf_hub::CacheRepo,
         repo: &Repo,
         failure: &Failure,
-    ) -> Result<Length> {
-        let url = api.repo(repo.clone()).url(failure.file);
-        let known = match api.metadata(&url) {
+    ) -> Result<Found> {
+        let (client, url) = (api.clone(), api.repo(repo.clone()).url(failure.file));
+        let answer = watched(self.silence, &mut (), move |_| client.metadata(&url));
+        let known = match answer.map_err(|e| failure.unreachable(e))? {
             Ok(known) => known,
-            Err(e) if Failure::is_absence(&e) => return Ok(Length::Absent(failure.of(e))),
+            Err(e) if Failure::is_absence(&e) => return Ok(Found::Absent(failure.of(e))),
             Err(e) => return Err(failure.of(e)),
         };
         // Both become paths in the cache.
@@ -222,7 +251,10 @@ impl Hub {
             // Nothing could be asked for after its end.
             std::fs::remove_file(&part).map_err(Error::io(&part))?;
         }
-        Ok(Length::Bytes(known.size() as u64))
+        Ok(Found::File(There {
+            bytes: known.size() as u64,
+            etag: known.etag().to_string(),
+        }))
     }
 }
 
@@ -244,45 +276,52 @@ enum Answer {
     Absent(Error),
 }
 
-/// The length of a file on the hub.
-enum Length {
-    Bytes(u64),
+/// What the hub says of a file.
+struct There {
+    bytes: u64,
+    /// Of large files the SHA-256, in hexadecimal.
+    etag: String,
+}
+
+enum Found {
+    File(There),
     Absent(Error),
+}
+
+/// How a file that came differs from what the hub says of it.
+enum Wrong {
+    Length(u64),
+    Hash,
+}
+
+/// Whether the file at `path` is not the one that is `there`: an answer without a length may end early and look whole.
+fn unlike(path: &Path, there: &There) -> Result<Option<Wrong>> {
+    let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
+    let found = file.metadata().map_err(Error::io(path))?.len();
+    if found != there.bytes {
+        return Ok(Some(Wrong::Length(found)));
+    }
+    if there.etag.len() != 64 || !there.etag.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(None);
+    }
+    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut piece).map_err(Error::io(path))? {
+            0 => break,
+            n => hash.update(&piece[..n]),
+        }
+    }
+    let hash: String = (hash.finish().as_ref().iter())
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Ok((!hash.eq_ignore_ascii_case(&there.etag)).then_some(Wrong::Hash))
 }
 
 /// Whether `text` stays below the folder that it is appended to.
 fn is_plain(text: &str) -> bool {
     let mut parts = Path::new(text).components().peekable();
     parts.peek().is_some() && parts.all(|c| matches!(c, Component::Normal(_)))
-}
-
-/// [`Progress`] as hf-hub calls it, which begins twice and finishes before the length is known to be right.
-struct Adapter<'a> {
-    inner: &'a mut dyn Progress,
-    started: bool,
-}
-
-impl<'a> Adapter<'a> {
-    fn new(inner: &'a mut dyn Progress) -> Self {
-        let started = false;
-        Self { inner, started }
-    }
-}
-
-impl hf_hub::api::Progress for Adapter<'_> {
-    fn init(&mut self, bytes: usize, _: &str) {
-        if !std::mem::replace(&mut self.started, true) {
-            self.inner.start(bytes as u64);
-        }
-    }
-
-    fn update(&mut self, bytes: usize) {
-        if bytes > 0 {
-            self.inner.advance(bytes as u64);
-        }
-    }
-
-    fn finish(&mut self) {}
 }
 
 #[cfg(test)]
@@ -326,5 +365,11 @@ mod tests {
             .to_string();
         assert!(message.contains("HF_ENDPOINT is `mirror`"), "{message}");
         assert!(hub(&[]).unwrap_err().to_string().contains("HF_HOME"));
+        let silence = |text| hub(&[("HOME", "/"), ("HF_HUB_DOWNLOAD_TIMEOUT", text)]);
+        assert_eq!(silence("2.5").unwrap().silence.as_millis(), 2500);
+        for text in ["0", "-1", "nan", "1e99", "soon"] {
+            let message = silence(text).unwrap_err().to_string();
+            assert!(message.contains(&format!("`{text}`")), "{message}");
+        }
     }
 }

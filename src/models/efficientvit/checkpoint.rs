@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::names::authors;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, printable};
 use crate::graph::{Finished, Source};
 use crate::io::{Checkpoint, FileDType};
 use std::collections::BTreeSet;
@@ -20,7 +20,8 @@ fn held(checkpoint: &Checkpoint, name: &str) -> Option<String> {
 /// shapes, all else from the variant of those widths.
 ///
 /// # Errors
-/// [`Error::Weights`] where the tensors are not those of EfficientViT-M0 to M5.
+/// [`Error::Weights`] where the tensors are not those of EfficientViT-M0 to M5, [`Error::File`] where the metadata says
+/// that they are another one's.
 pub fn inspect(checkpoint: &Checkpoint) -> Result<Config> {
     let shape = |name: &str| -> Result<Vec<usize>> {
         held(checkpoint, name)
@@ -52,6 +53,18 @@ pub fn inspect(checkpoint: &Checkpoint) -> Result<Config> {
             checkpoint.path().display()
         )));
     }
+    if let Some(told) = checkpoint.metadata().get("architecture") {
+        let plain = told.split('.').next().and_then(Config::named);
+        if plain.and_then(|c| c.name()) != config.name() {
+            return Err(Error::file(
+                checkpoint.path(),
+                format!(
+                    "metadata `architecture` is {told:?}, but the tensors are those of EfficientViT-{}",
+                    config.name().unwrap_or("?").to_uppercase()
+                ),
+            ));
+        }
+    }
     config.distilled = held(checkpoint, "head_dist.linear.weight").is_some();
     for (s, side) in config.tables.iter_mut().enumerate() {
         let name = format!("stages.{s}.blocks.0.mixer.m.attn.attention_biases");
@@ -67,11 +80,27 @@ pub fn inspect(checkpoint: &Checkpoint) -> Result<Config> {
     Ok(config)
 }
 
-/// Reads a checkpoint's tensors under either naming.
+/// Reads a checkpoint's tensors under either naming; refuses numbers that no model can run on, naming the file.
 pub fn reader(checkpoint: &Checkpoint) -> impl Fn(&Source) -> Result<Vec<f32>> + '_ {
     move |source| {
         let name = held(checkpoint, &source.name).unwrap_or_else(|| source.name.clone());
-        Ok(checkpoint.tensor(&name)?.to_f32())
+        let values = checkpoint.tensor(&name)?.to_f32();
+        let variance = source.name.ends_with("running_var");
+        let bad = |v: &f32| !v.is_finite() || (variance && *v < 0.0);
+        match values.iter().position(bad) {
+            None => Ok(values),
+            Some(at) => Err(Error::file(
+                checkpoint.path(),
+                format!(
+                    "tensor `{name}` holds {} at element {at}; {}",
+                    values[at],
+                    match values[at].is_finite() {
+                        true => "no variance is negative",
+                        false => "a model cannot run on it",
+                    }
+                ),
+            )),
+        }
     }
 }
 
@@ -103,7 +132,7 @@ pub fn fits(checkpoint: &Checkpoint, graph: &Finished) -> Result<()> {
         |n: &str| n.ends_with("num_batches_tracked") || n.ends_with("attention_bias_idxs");
     let extra: Vec<String> = (checkpoint.names())
         .filter(|n| !known.contains(*n) && !ignored(n))
-        .map(|n| format!("`{n}`"))
+        .map(|n| format!("`{}`", printable(n)))
         .collect();
     for (what, names) in [
         ("missing", missing),

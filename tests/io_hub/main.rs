@@ -3,152 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at a surprise
 #![cfg(feature = "cli")]
 
+mod server;
+
 use cascadia::error::{Error, Result};
 use cascadia::io::hub::{Hub, Progress};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use server::{COMMIT, Server, Way, body};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 const ID: &str = "owner/name.r224_in1k";
 const FILE: &str = "model.safetensors";
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-
-fn body() -> Vec<u8> {
-    (0..200_000u32).map(|i| (i * 7 % 251) as u8).collect()
-}
-
-/// How the server answers.
-#[derive(Clone, Copy, PartialEq)]
-enum Way {
-    Whole,
-    /// By way of a redirect within the server.
-    Redirect,
-    Status(u16),
-    /// Ends in the middle, with a length that says so.
-    CutShort,
-    /// Ends in the middle, without a length.
-    CutShortUnnoticed,
-    /// Names a path for an ETag.
-    HostileEtag,
-    /// Answers something else altogether.
-    Nonsense,
-}
-
-struct Server {
-    address: SocketAddr,
-    seen: Arc<Mutex<Vec<String>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    fn start(way: Way) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (seen, stop) = (
-            Arc::new(Mutex::new(Vec::new())),
-            Arc::new(AtomicBool::new(false)),
-        );
-        let (log, stopped) = (seen.clone(), stop.clone());
-        let thread = std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if stopped.load(Ordering::SeqCst) {
-                    return;
-                }
-                // A client that goes away is part of the tests.
-                let _ = stream.and_then(|s| answer(s, way, &log));
-            }
-        });
-        Self {
-            address,
-            seen,
-            stop,
-            thread: Some(thread),
-        }
-    }
-
-    fn requests(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Answers one request, then closes.
-fn answer(mut stream: TcpStream, way: Way, log: &Mutex<Vec<String>>) -> std::io::Result<()> {
-    let (mut first, mut start, mut end, mut authorised) = (String::new(), 0, None, "");
-    for (i, line) in BufReader::new(stream.try_clone()?).lines().enumerate() {
-        let line = line?;
-        if line.is_empty() {
-            break;
-        } else if i == 0 {
-            first = line;
-        } else if let Some(range) = line.to_lowercase().strip_prefix("range: bytes=") {
-            let (a, b) = range.split_once('-').unwrap_or((range, ""));
-            (start, end) = (a.parse().unwrap_or(0), b.parse::<usize>().ok());
-        } else if line.to_lowercase() == "authorization: bearer secret" {
-            authorised = " authorised";
-        }
-    }
-    let path = first.split(' ').nth(1).unwrap_or_default().to_string();
-    log.lock().unwrap().push(format!(
-        "{path} {start}-{}{authorised}",
-        end.map_or(String::new(), |e| e.to_string())
-    ));
-    let whole = body();
-    let end = end.map_or(whole.len(), |e| (e + 1).min(whole.len()));
-    let part = &whole[start.min(end)..end];
-    let etag = if way == Way::HostileEtag {
-        "../../../../outside"
-    } else {
-        "abcdef"
-    };
-    let common = format!("ETag: \"{etag}\"\r\nX-Repo-Commit: {COMMIT}\r\nConnection: close\r\n");
-    let range = format!(
-        "Content-Range: bytes {start}-{}/{}\r\n",
-        end.max(1) - 1,
-        whole.len()
-    );
-    let length = format!("Content-Length: {}\r\n", part.len());
-    let partial = "HTTP/1.1 206 Partial Content\r\n";
-    let first_request = part.len() == 1;
-    match way {
-        Way::Status(code) => write!(
-            stream,
-            "HTTP/1.1 {code} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        ),
-        Way::Nonsense => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
-        }
-        Way::Redirect if !path.starts_with("/there") => write!(
-            stream,
-            "HTTP/1.1 307 Elsewhere\r\nLocation: /there{path}\r\n{common}Content-Length: 0\r\n\r\n"
-        ),
-        Way::CutShort if !first_request => {
-            write!(stream, "{partial}{common}{range}{length}\r\n")?;
-            stream.write_all(&part[..part.len() / 2])
-        }
-        Way::CutShortUnnoticed if !first_request => {
-            write!(stream, "{partial}{common}{range}\r\n")?;
-            stream.write_all(&part[..part.len() / 2])
-        }
-        _ => {
-            write!(stream, "{partial}{common}{range}{length}\r\n")?;
-            stream.write_all(part)
-        }
-    }
-}
+/// How long the tests that wait for it let a server be silent.
+const SILENCE: Duration = Duration::from_millis(200);
 
 #[derive(Default)]
 struct Seen {
@@ -278,6 +145,38 @@ fn an_end_that_the_protocol_does_not_show_is_found() {
     failed(fetch(gone(), cache.path()).0, &["cannot reach"]);
 
     let server = Server::start(Way::Whole);
+    let (path, _) = fetch(server.address, cache.path());
+    assert_eq!(std::fs::read(path.unwrap()).unwrap(), body());
+}
+
+#[test]
+fn a_hub_that_falls_silent_is_given_up() {
+    for (way, parts) in [
+        (Way::Silent, &["cannot reach", "nothing came for 0.2 s"][..]),
+        (
+            Way::Stalls,
+            &["cut short", "nothing came for 0.2 s", "run the command"],
+        ),
+    ] {
+        let cache = tempfile::tempdir().unwrap();
+        let server = Server::start(way);
+        let mut hub = hub(server.address, cache.path());
+        hub.silence = SILENCE;
+        failed(hub.fetch(ID, FILE, &mut ()), parts);
+    }
+}
+
+#[test]
+fn a_damaged_file_is_not_kept() {
+    let cache = tempfile::tempdir().unwrap();
+    let server = Server::start(Way::Hashed { damaged: true });
+    let (result, seen) = fetch(server.address, cache.path());
+    failed(result, &["damaged", "SHA-256", "run the command again"]);
+    assert_eq!(seen.finished, 0);
+    drop(server);
+    failed(fetch(gone(), cache.path()).0, &["cannot reach"]);
+
+    let server = Server::start(Way::Hashed { damaged: false });
     let (path, _) = fetch(server.address, cache.path());
     assert_eq!(std::fs::read(path.unwrap()).unwrap(), body());
 }
