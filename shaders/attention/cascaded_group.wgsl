@@ -28,7 +28,8 @@ const CHUNK = 52u;     // query rows whose scores are held at a time, a multiple
 const AV_ROWS = 4u;    // rows of an invocation's tile of a v: 1 | 2 | 4
 const PAD = 2u;        // elem4 added to rows in workgroup memory, to spread them over its banks
 const PROJECT = true;
-const WHOLE = true;    // all channels of x are kept in workgroup memory, not one head's; so it is where PROJECT
+const HELD = 2u;       // in workgroup memory: 2: f of all heads, as it is where PROJECT; 1: of one head; 0: none of it, but
+                       // in y, in the channels that the head's output takes later; then a map is whole windows
 const STAGE = true;    // a head's biases and taps are kept in workgroup memory, loaded during the head before
 const X_PARTS = 1u;      // that x comes in: it is their sum
 // -----------------------------------------------------------------------
@@ -43,10 +44,12 @@ const K_MAX = max(max(K0, K1), max(K2, K3));
 const STAGED = select(2u, (COLS4 + (K_MAX * K_MAX + 1u) * 4u + 1u) / 2u * 2u, STAGE);
 const AHEAD = (STAGED + WG - 1u) / WG;
 
-// Workgroup memory: rows of f (or of all channels, where WHOLE), rows of q k v, rows of p. Once q k v are made, f's
-// columns hold q after its convolution; once the scores are in registers, p, where it fits there.
-const ALIAS = P_ROWS >= N && (!WHOLE || D4 >= P4);
-const ROW4 = PAD + select(select(D4, max(D4, P4), P_ROWS >= N), C4, WHOLE);
+// Workgroup memory: rows of f as HELD says, rows of q k v, rows of p. Once q k v are made, f's columns hold q after its
+// convolution; once the scores are in registers, p, where it fits there.
+const WHOLE = HELD == 2u;
+const ALIAS = HELD > 0u && P_ROWS >= N && (!WHOLE || D4 >= P4);
+const OF_HEAD4 = select(4u, select(D4, max(D4, P4), P_ROWS >= N), HELD > 0u);
+const ROW4 = PAD + select(OF_HEAD4, C4, WHOLE);
 const QKV4 = COLS4 + PAD;
 const QKV_AT = N * ROW4;
 const P_AT = QKV_AT + N * QKV4;
@@ -69,6 +72,7 @@ var<workgroup> staged: array<elem4, STAGED>;
 
 var<private> origin: vec3<u32>;  // the window's image, first row and column
 var<private> b_at: u32;          // this head's part of b
+var<private> f_at: u32;          // where this head's channels begin in y, in elem4
 
 // Where token t is in x and y, in elem4.
 fn token_at(t: u32) -> u32 {
@@ -97,6 +101,11 @@ fn tap_of(i: u32) -> f32 {
   return f32(b[b_at + i / 4u][i % 4u]);
 }
 
+fn tile_load(at: u32) -> vec4<f32> {
+  if HELD == 0u { return vec4<f32>(y[token_at(at / D4) + f_at + at % D4]); }
+  return vec4<f32>(tile[at]);
+}
+
 fn tile_store(stage: u32, row: u32, n4: u32, v: vec4<f32>) {
   if stage == 0u {
     if STAGE { tile[QKV_AT + row * QKV4 + n4] = elem4(v + vec4<f32>(staged[n4])); }
@@ -114,6 +123,7 @@ fn attention_store(head: u32, slot: u32, t: u32, n4: u32, prev: vec4<f32>) {
   if PROJECT { tile[at] = o; } else if inside(t) { y[token_at(t) + head * D4 + n4] = o; }
   if head + 1u < HEADS {
     if WHOLE { tile[at + D4] = elem4(vec4<f32>(tile[at + D4]) + prev); }
+    else if HELD == 0u { y[token_at(t) + (head + 1u) * D4 + n4] = elem4(x_of(t, (head + 1u) * D4 + n4) + prev); }
     else { tile[at] = elem4(x_of(t, (head + 1u) * D4 + n4) + prev); }
   }
 }
@@ -168,12 +178,16 @@ fn main(
   }
   const GATHERED = select(D4, C4, WHOLE);
   for (var i = lid; i < N * GATHERED; i += WG) {
-    tile[i / GATHERED * ROW4 + i % GATHERED] = elem4(x_of(i / GATHERED, i % GATHERED));
+    let v = elem4(x_of(i / GATHERED, i % GATHERED));
+    if HELD == 0u { y[token_at(i / GATHERED) + i % GATHERED] = v; }
+    else { tile[i / GATHERED * ROW4 + i % GATHERED] = v; }
   }
   for (var head = 0u; head < HEADS; head += 1u) {
     let slot = select(0u, head * D4, WHOLE);
+    f_at = head * D4;
+    if HELD == 0u { storageBarrier(); }
     workgroupBarrier();
-    tile_matmul(0u, lid, slot, ROW4, D, head * D * COLS4, COLS4, COLS4 * 4u);
+    tile_matmul(0u, lid, slot, select(ROW4, D4, HELD == 0u), D, head * D * COLS4, COLS4, COLS4 * 4u);
     workgroupBarrier();
     switch head {
       case 0u: { convolve(K0, lid, slot); }

@@ -45,6 +45,8 @@ var<workgroup> span: array<elem4, SPAN4>;                     // x in one part [
 var<private> row0: u32;
 var<private> slice: u32;
 
+fn tile_load(at: u32) -> vec4<f32> { return vec4<f32>(tile[at]); }
+
 fn tile_store(stage: u32, row: u32, n4: u32, v: vec4<f32>) {
   if stage == 0u {
     tile[HIDDEN_AT + row * HIDDEN_STRIDE + n4] = elem4(max(v + vec4<f32>(bias[slice * SLICE4 + n4]), vec4<f32>()));

@@ -1,7 +1,7 @@
 // tile_matmul: for t < ROWS and n < cols, tile_store(stage, t, n / 4, Σ_k tile[t, k] * w[k, n]), in f32.
-//   tile  workgroup memory, elem4; row t starts at a_at + t * a_stride (both in elem4)
+//   tile  what tile_load returns, four numbers at a time; row t starts at a_at + t * a_stride (both in fours)
 //   w     storage, elem4, rows of k; row k starts at w_at + k * w_stride (in elem4)
-// The kernel declares ROWS (at least 4), WG, `tile`, `w` and tile_store. k and cols are multiples of 4. Every
+// The kernel declares ROWS (at least 4), WG, `w`, tile_load and tile_store. k and cols are multiples of 4. Every
 // invocation calls it; the caller puts barriers around it. Rows at and beyond ROWS are neither read nor stored:
 // where ROWS is not a multiple of 4, the last 4 rows are computed together, and stored once.
 fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32, w_stride: u32, cols: u32) {
@@ -31,10 +31,10 @@ fn tile_matmul(stage: u32, lid: u32, a_at: u32, a_stride: u32, k: u32, w_at: u32
       n1 = w[b + w_stride];
       n2 = w[b + 2u * w_stride];
       n3 = w[b + 3u * w_stride];
-      let a0 = vec4<f32>(tile[a]);
-      let a1 = vec4<f32>(tile[a + a_stride]);
-      let a2 = vec4<f32>(tile[a + 2u * a_stride]);
-      let a3 = vec4<f32>(tile[a + 3u * a_stride]);
+      let a0 = tile_load(a);
+      let a1 = tile_load(a + a_stride);
+      let a2 = tile_load(a + 2u * a_stride);
+      let a3 = tile_load(a + 3u * a_stride);
       c0 += a0.x * w0 + a0.y * w1 + a0.z * w2 + a0.w * w3;
       c1 += a1.x * w0 + a1.y * w1 + a1.z * w2 + a1.w * w3;
       c2 += a2.x * w0 + a2.y * w1 + a2.z * w2 + a2.w * w3;

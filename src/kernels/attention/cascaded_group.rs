@@ -72,9 +72,19 @@ pub struct Choice {
     pub pad: u32,
     /// Whether the projection and the residual are in it; without, y is the heads' outputs after ReLU.
     pub project: bool,
-    /// Whether workgroup memory holds all channels of the window, and a head's biases and taps.
-    pub whole: bool,
+    /// What workgroup memory holds of the heads' inputs.
+    pub held: Held,
+    /// Whether it holds a head's biases and taps.
     pub stage: bool,
+}
+
+/// Of the heads' inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// None: a head's input is in y, in the channels that its output takes later. For maps of whole windows.
+    Nothing,
+    OneHead,
+    All,
 }
 
 /// A part of a packed weight.
@@ -136,12 +146,18 @@ pub fn workgroup_bytes(shape: &Shape, choice: &Choice, elem: DType) -> u32 {
     let u = |v: usize| u32::try_from(v).unwrap_or(u32::MAX);
     let (n, d4) = (u(shape.tokens()), u(shape.d / 4));
     let (p_rows, p4) = (choice.chunk, n.div_ceil(4).max(4) + 1);
-    let row4 = match (choice.whole, p_rows >= n) {
-        (true, _) => u(shape.channels() / 4),
-        (false, true) => d4.max(p4),
-        (false, false) => d4,
+    let row4 = match (choice.held, p_rows >= n) {
+        (Held::All, _) => u(shape.channels() / 4),
+        (Held::OneHead, true) => d4.max(p4),
+        (Held::OneHead, false) => d4,
+        (Held::Nothing, _) => u(KEY / 4),
     };
-    let alias = p_rows >= n && (!choice.whole || d4 >= p4);
+    let alias = p_rows >= n
+        && match choice.held {
+            Held::Nothing => false,
+            Held::OneHead => true,
+            Held::All => d4 >= p4,
+        };
     let p = if alias { 0 } else { p_rows * p4 };
     let k = u(shape.kernels.into_iter().max().unwrap_or(0));
     let staged = if choice.stage {
@@ -155,6 +171,12 @@ pub fn workgroup_bytes(shape: &Shape, choice: &Choice, elem: DType) -> u32 {
     (tile * bytes).next_multiple_of(16) + (staged * bytes).next_multiple_of(16) + sums
 }
 
+fn whole_windows(shape: &Shape) -> bool {
+    [shape.h, shape.w]
+        .iter()
+        .all(|n| n.is_multiple_of(shape.window))
+}
+
 /// Whether the kernel computes the shape this way on such an adapter.
 pub fn fits(caps: &Caps, elem: DType, shape: &Shape, choice: &Choice) -> bool {
     (elem != DType::F16 || caps.f16)
@@ -162,7 +184,8 @@ pub fn fits(caps: &Caps, elem: DType, shape: &Shape, choice: &Choice) -> bool {
         && shape.d >= 16
         && shape.d.is_multiple_of(4)
         && (2..=16).contains(&shape.window)
-        && (choice.whole || !choice.project)
+        && (choice.held == Held::All || !choice.project)
+        && (choice.held != Held::Nothing || whole_windows(shape))
         && choice.wg <= caps.max_invocations
         && workgroup_bytes(shape, choice, elem) <= caps.max_workgroup_bytes
 }
@@ -189,13 +212,18 @@ pub fn choose(caps: &Caps, elem: DType, shape: &Shape) -> Option<Choice> {
         if project && !many {
             continue;
         }
-        for (whole, stage, pad) in [
-            (true, true, 2),
-            (true, false, 2),
-            (false, true, 2),
-            (false, false, 2),
-            (false, false, 0),
+        for (held, stage, pad) in [
+            (Held::All, true, 2),
+            (Held::All, false, 2),
+            (Held::OneHead, true, 2),
+            (Held::OneHead, false, 2),
+            (Held::OneHead, false, 0),
+            (Held::Nothing, false, 0),
         ] {
+            let chunks = match held {
+                Held::Nothing => &[32, 16, 12, 8],
+                _ => &chunks[..],
+            };
             for (wg, &chunk) in wgs
                 .into_iter()
                 .flat_map(|wg| chunks.iter().map(move |c| (wg, c)))
@@ -212,7 +240,7 @@ pub fn choose(caps: &Caps, elem: DType, shape: &Shape) -> Option<Choice> {
                     av_rows,
                     pad,
                     project,
-                    whole,
+                    held,
                     stage,
                 });
             }
@@ -246,7 +274,7 @@ pub fn dispatch(
         .set("AV_ROWS", choice.av_rows)
         .set("PAD", choice.pad)
         .set("PROJECT", choice.project)
-        .set("WHOLE", choice.whole)
+        .set("HELD", choice.held as u32)
         .set("STAGE", choice.stage)
         .set("X_PARTS", shape.parts);
     Dispatch {

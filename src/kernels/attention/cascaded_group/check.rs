@@ -1,6 +1,6 @@
 //! What cascaded group attention is tested on, and by.
 
-use super::{Binds, Choice, KEY, Params, Shape, dispatch, packed_len, packing};
+use super::{Binds, Choice, Held, KEY, Params, Shape, dispatch, packed_len, packing};
 use crate::kernels::block_index;
 use crate::shader::{Arg, Array, Caps, Case, Real, noise};
 use crate::tensor::DType;
@@ -23,29 +23,33 @@ pub(super) fn cases() -> Vec<Case> {
     let wide = shape(1, [7, 7], 2, 64, 7, [3; 4]);
     let tiny = shape(2, [3, 6], 3, 16, 3, [3, 5, 1, 3]);
     let large = shape(1, [9, 9], 1, 16, 9, [5; 4]);
-    // WG, CHUNK, AV_ROWS, PAD, PROJECT, WHOLE, STAGE, and whether f16 alone.
+    let square = shape(3, [14, 7], 2, 20, 7, [5, 7, 3, 3]);
+    let (all, one, none) = (Held::All, Held::OneHead, Held::Nothing);
+    // WG, CHUNK, AV_ROWS, PAD, PROJECT, HELD, STAGE, and whether f16 alone.
     let list = [
-        (m0_1, 256, [52, 4, 2], [true, true, true], true),
-        (m0_1, 128, [52, 4, 0], [false, false, false], true),
-        (two, 256, [52, 1, 0], [true, true, true], false),
-        (two, 64, [52, 2, 1], [false, true, true], true),
-        (small, 128, [16, 2, 2], [true, true, false], false),
-        (small, 64, [16, 1, 2], [false, false, true], true),
-        (ragged, 128, [52, 4, 1], [true, true, false], true),
-        (ragged, 256, [52, 2, 1], [false, false, true], true),
-        (wide, 256, [52, 4, 2], [true, true, true], true),
-        (wide, 256, [52, 4, 0], [false, false, false], false),
-        (tiny, 64, [12, 4, 2], [true, true, true], true),
-        (large, 128, [32, 4, 1], [true, true, true], true),
-        (large, 128, [16, 4, 0], [false, false, false], true),
+        (m0_1, 256, [52, 4, 2], (true, all, true), true),
+        (m0_1, 128, [52, 4, 0], (false, one, false), true),
+        (two, 256, [52, 1, 0], (true, all, true), false),
+        (two, 64, [52, 2, 1], (false, all, true), true),
+        (small, 128, [16, 2, 2], (true, all, false), false),
+        (small, 64, [16, 1, 2], (false, one, true), true),
+        (ragged, 128, [52, 4, 1], (true, all, false), true),
+        (ragged, 256, [52, 2, 1], (false, one, true), true),
+        (wide, 256, [52, 4, 2], (true, all, true), true),
+        (wide, 256, [52, 4, 0], (false, one, false), false),
+        (tiny, 64, [12, 4, 2], (true, all, true), true),
+        (large, 128, [32, 4, 1], (true, all, true), true),
+        (large, 128, [16, 4, 0], (false, one, false), true),
+        (square, 128, [16, 4, 0], (false, none, false), false),
+        (two, 64, [12, 2, 1], (false, none, true), true),
     ];
     let scaled = |v: Vec<f32>, by: f32| v.into_iter().map(|v| v * by).collect();
     let case = |elem,
-                (s, wg, [chunk, av_rows, pad], [project, whole, stage], _): (
+                (s, wg, [chunk, av_rows, pad], (project, held, stage), _): (
         Shape,
         u32,
         [u32; 3],
-        [bool; 3],
+        (bool, Held, bool),
         bool,
     )| {
         let way = Choice {
@@ -54,7 +58,7 @@ pub(super) fn cases() -> Vec<Case> {
             av_rows,
             pad,
             project,
-            whole,
+            held,
             stage,
         };
         let caps = Caps {
