@@ -45,9 +45,17 @@ impl Buffer {
     pub(crate) fn beyond(&self, most: u64, who: &str) -> String {
         let (bytes, limit) = (self.bytes(), format!("the {most} that {who} binds at once"));
         match &self.role {
-            Role::State(name) => format!(
-                "the sequence's memory `{name}` of {bytes} bytes is beyond {limit}; ask for a shorter context"
-            ),
+            Role::State(name) => {
+                let what = ["cache.", "cross.", "history", "prompt", "keys"];
+                let (whose, help) = match what.iter().any(|of| name.starts_with(of)) {
+                    true => ("the sequence's", "ask for a shorter context"),
+                    false => (
+                        "the",
+                        "use a smaller batch, shorter sequences, a smaller rank, or fewer rows that are remembered",
+                    ),
+                };
+                format!("{whose} memory `{name}` of {bytes} bytes is beyond {limit}; {help}")
+            }
             _ => format!("a tensor of {bytes} bytes is beyond {limit}; use a smaller batch"),
         }
     }
