@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 
 /// Writes `tensors`, and `metadata` if any, as a safetensors file at `path`, whole or not at all.
 ///
@@ -56,55 +57,87 @@ pub fn serialize(
 /// How the names of files end that are not finished.
 pub(super) const UNFINISHED: &str = ".tmp";
 
+/// A file that is written, in a place of its own beside the one that it is for. It is removed where it is not [`Staged::put`]
+/// there.
+#[derive(Debug)]
+pub struct Staged {
+    path: PathBuf,
+    target: PathBuf,
+    file: NamedTempFile,
+}
+
+impl Staged {
+    /// Has `write` fill a new file beside `path`. A link at `path` is followed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the operating system or `write` refuses; [`Error::File`] where `path` names a folder or a
+    /// device. What stood at `path` is as it was.
+    pub fn new(
+        path: &Path,
+        write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
+    ) -> Result<Self> {
+        let target = match std::fs::metadata(path) {
+            // Renaming would put a file where the folder, pipe or device is.
+            Ok(kind) if !kind.is_file() => {
+                return Err(Error::file(
+                    path,
+                    "exists and is not a regular file; name another output",
+                ));
+            }
+            Ok(_) => std::fs::canonicalize(path).map_err(Error::io(path))?,
+            Err(_) => path.to_path_buf(),
+        };
+        if target.file_name().is_none() {
+            return Err(Error::file(path, "is not the name of a file"));
+        }
+        let folder = match target.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".").suffix(UNFINISHED);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // As any new file's, the umask still taken off; the default would keep it from other users.
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let file = builder.tempfile_in(&folder).map_err(|e| Error::Io {
+            path: path.to_path_buf(),
+            source: e.kind().into(),
+        })?;
+        let mut writer = BufWriter::new(file.as_file());
+        write(&mut writer).map_err(Error::io(path))?;
+        writer.flush().map_err(Error::io(path))?;
+        drop(writer);
+        file.as_file().sync_all().map_err(Error::io(path))?;
+        let path = path.to_path_buf();
+        Ok(Self { path, target, file })
+    }
+
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the operating system refuses; what stood there is as it was.
+    pub fn put(self) -> Result<()> {
+        let Self { path, target, file } = self;
+        file.persist(&target)
+            .map(drop)
+            .map_err(|e| Error::io(path)(e.error))
+    }
+}
+
 /// Has `write` fill a new file beside `path`, then puts it in the place of `path`.
 ///
 /// Where anything fails, the new file is removed, and what stood at `path` is as it was. A link at `path` is followed.
 ///
 /// # Errors
-/// [`Error::Io`] where the operating system or `write` refuses; [`Error::File`] where `path` names a folder or a
-/// device.
+/// As [`Staged::new`].
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
 ) -> Result<()> {
-    let target = match std::fs::metadata(path) {
-        // Renaming would put a file where the folder, pipe or device is.
-        Ok(kind) if !kind.is_file() => {
-            return Err(Error::file(
-                path,
-                "exists and is not a regular file; name another output",
-            ));
-        }
-        Ok(_) => std::fs::canonicalize(path).map_err(Error::io(path))?,
-        Err(_) => path.to_path_buf(),
-    };
-    if target.file_name().is_none() {
-        return Err(Error::file(path, "is not the name of a file"));
-    }
-    let folder = match target.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".").suffix(UNFINISHED);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // As any new file's, the umask still taken off; the default would keep it from other users.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let file = builder.tempfile_in(&folder).map_err(|e| Error::Io {
-        path: path.to_path_buf(),
-        source: e.kind().into(),
-    })?;
-    let mut writer = BufWriter::new(file.as_file());
-    write(&mut writer).map_err(Error::io(path))?;
-    writer.flush().map_err(Error::io(path))?;
-    drop(writer);
-    file.as_file().sync_all().map_err(Error::io(path))?;
-    file.persist(&target)
-        .map_err(|e| Error::io(path)(e.error))?;
-    Ok(())
+    Staged::new(path, write)?.put()
 }
 
 const fn file_dtype(dtype: DType) -> FileDType {
