@@ -236,7 +236,30 @@ fn what_cannot_be_is_said_in_one_line() {
     let fine = "--steps 1 --lr 0.001";
     let text = bench.file("a.txt", b"let x = 1; let y = 2;");
     let latin = bench.file("latin.txt", b"caf\xe9 caf\xe9");
-    let cases: [(&str, &Path, &[&str]); 19] = [
+    let vocab = vocabulary();
+    let odd = |name: &str, length: usize, other: f32| {
+        let mut probs = vec![0.0; vocab];
+        (probs[3], probs[4]) = (1.0 - other, other);
+        let tokens = vec![1; length];
+        let tensors = [
+            ("tokens".into(), whole(&[1, length], &tokens)),
+            ("positions".into(), whole(&[1, 1], &[0])),
+            (
+                "target_probs".into(),
+                Tensor::from_f32(&[1, 1, vocab], &probs).unwrap(),
+            ),
+        ];
+        bench.tensors(name, &tensors)
+    };
+    let long = odd("long.safetensors", 5000, 0.5);
+    let negative = odd("negative.safetensors", 4, -0.0009);
+    let cases: [(&str, &Path, &[&str]); 21] = [
+        (fine, &long, &["long.safetensors", "5000 tokens"]),
+        (
+            fine,
+            &negative,
+            &["negative.safetensors", "probability of -0.0009"],
+        ),
         (
             "--steps 1 --lr 1 --batch 18446744073709551615",
             &text,
