@@ -94,6 +94,25 @@ fn noise_and_repetition_change_no_word_and_the_draft_goes_on() {
         versions.push(setting.version());
     }
     assert_eq!(versions, [1, 2]);
+    // What it began as, and all that it learned from.
+    let said = |key: &str| {
+        let file = Checkpoint::open(&setting.saved.join("model.safetensors")).unwrap();
+        file.metadata()[&format!("cascadia.{key}")].clone()
+    };
+    assert_eq!(said("parent"), setting.draft.display().to_string());
+    let rows: u64 = said("rows").parse().unwrap();
+    let tokens = list("noise.json", &|i| (i * i * 7919 + 13) % 2048);
+    let ran = setting.bench.works(&setting.args(&tokens, true));
+    let told: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    if told["updates"] == 1 {
+        assert_eq!(told["version"], 3);
+        let now: u64 = said("rows").parse().unwrap();
+        assert_eq!(now, rows + told["rows"].as_u64().unwrap());
+    }
+    assert_eq!(
+        told["updates"].as_u64().unwrap() + told["rolled_back"].as_u64().unwrap(),
+        1
+    );
 }
 
 #[test]

@@ -105,6 +105,7 @@ fn several_drafts_are_routed_and_saved_apart() {
         &["there is one already", "sql="],
     );
     fails(&plus(&named, "--draft ../x=y", &[]), &["../x=y"]);
+    fails(&plus(&line, "--draft b=none", &[]), &["b=none", "no name"]);
     fails(&plus(&line, "--draft-memory 3G", &[]), &["several drafts"]);
     fails(
         &plus(&line, "--draft-memory 3T --drafts", &[&folder]),
@@ -114,6 +115,19 @@ fn several_drafts_are_routed_and_saved_apart() {
     fails(&small, &["draft `base` takes", "10240"]);
     let both = plus(&named, "--adapt --save-draft", &[&folder]);
     fails(&both, &["--drafts DIR"]);
+    // What is no draft is left out, what does not go with the target is named.
+    let broken = bench.file("drafts/broken/config.json", b"{");
+    let ran = bench.works(&plus(&line, "--label sql --drafts", &[&folder]));
+    assert!(ran.err.contains("left out: ") && ran.err.contains("broken"));
+    let told = format!("drafts by {} as `sql`", folder.join("sql").display());
+    assert!(ran.err.contains(&told), "{told}: {ran:?}");
+    std::fs::remove_dir_all(broken.parent().unwrap()).unwrap();
+    bench.whole("drafts/odd", &but(llama(), "vocab_size", 64.into()));
+    fails(
+        &plus(&line, "--label sql --drafts", &[&folder]),
+        &["drafts/odd", "vocabulary"],
+    );
+    std::fs::remove_dir_all(folder.join("odd")).unwrap();
     std::fs::write(folder.join("routing.json"), "[]").unwrap();
     fails(
         &plus(&line, "--drafts", &[&folder]),
@@ -204,21 +218,9 @@ fn a_full_disk_leaves_the_draft_that_is_there() {
     let line = plus(&line, "--adapt --save-draft", &[&folder]);
     let first = json(&bench.works(&line));
     let before = std::fs::read(folder.join(WEIGHTS)).unwrap();
-    // No file may grow beyond what is less than the weights: writing ends in the middle, as on a full disk.
-    let blocks = before.len() / 1024 * 9 / 10;
-    let limited = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", blocks);
-    let program = bench.command(&line);
-    let mut shell = Command::new("bash");
-    shell
-        .arg("-c")
-        .arg(limited)
-        .arg(program.get_program())
-        .args(program.get_args());
-    let set = program.get_envs().filter_map(|(k, v)| Some((k, v?)));
-    let ran = shell.envs(set).stdin(Stdio::null()).output().unwrap();
-    let err = String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "{err}");
-    let again: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let ran = bench.run_short_of_room(&line, before.len() / 1024 * 9 / 10);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let (again, err) = (json(&ran), &ran.err);
     assert_eq!(again["tokens"], first["tokens"]);
     let said: Vec<&str> = err
         .lines()
@@ -236,6 +238,15 @@ fn a_full_disk_leaves_the_draft_that_is_there() {
             .map(|e| e.file_name())
             .any(|n| n.to_string_lossy().ends_with(".tmp"))
     );
+    // A folder that is not there yet gets no part of a draft.
+    let other = bench.path("other");
+    let mut anew = line.clone();
+    anew.pop();
+    anew.push(other.clone().into());
+    let ran = bench.run_short_of_room(&anew, before.len() / 1024 * 9 / 10);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let left = std::fs::read_dir(&other).unwrap().flatten();
+    assert_eq!(left.map(|e| e.file_name()).collect::<Vec<_>>(), [".lock"]);
     // With room again, it goes on from there.
     bench.works(&line);
     let file = Checkpoint::open(&folder.join(WEIGHTS)).unwrap();

@@ -3,11 +3,27 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test may stop at a surprise
 
 use cascadia::error::Error;
-use cascadia::io::{Checkpoint, save, write_atomically};
+use cascadia::io::{Checkpoint, Staged, save, write_atomically};
 use cascadia::tensor::{DType, Tensor};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+
+#[test]
+fn what_is_not_put_in_its_place_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.txt");
+    std::fs::write(&path, "old").unwrap();
+    let staged = || Staged::new(&path, |file| file.write_all(b"new")).unwrap();
+    let first = staged();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    drop(first);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(std::fs::read(&path).unwrap(), b"old");
+    staged().put().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
 
 #[test]
 fn what_is_saved_is_read_back() {

@@ -293,6 +293,10 @@ fn prompts_and_requests_that_cannot_be() {
         &with("perplexity --target", &[&model, &file]),
         &["bad.txt", "UTF-8"],
     );
+    bench.fails(
+        &with("perplexity --draft none --target", &[&model, &file]),
+        &["--draft"],
+    );
     let blank = bench.file("blank.txt", b"");
     bench.fails(
         &with("perplexity --target", &[&model, &blank]),

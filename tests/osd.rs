@@ -186,7 +186,9 @@ fn a_draft_for_each_domain_changes_no_answer() {
     assert!(out.lines().any(|line| line == SAME), "{out}");
     let compared = "one draft per domain is no worse than one for all";
     let line = out.lines().find(|l| l.starts_with(compared));
-    assert!(line.is_some_and(|l| l.contains(" against ")), "{out}");
+    // There are fewer requests than an update waits for.
+    let said = "not measured: nothing was learned";
+    assert!(line.is_some_and(|l| l.contains(said)), "{out}");
 }
 
 #[test]

@@ -168,7 +168,30 @@ fn what_cannot_be_is_said_in_one_line() {
     let (nowhere, none) = (bench.path("nowhere"), bench.path("none"));
     std::fs::create_dir(&none).unwrap();
     let fine = "--steps 1 --lr 0.001";
-    let cases: [(&str, &Path, &Path, &Path, &[&str]); 13] = [
+    let wide = json(
+        "wide.json",
+        but(llama(), "hidden_size", json!(1_000_000_000)),
+    );
+    let deep = json(
+        "deep.json",
+        but(llama(), "num_hidden_layers", json!(100_000_000)),
+    );
+    let cases: [(&str, &Path, &Path, &Path, &[&str]); 16] = [
+        (fine, &wide, &words, &text, &["wide.json", "parameters"]),
+        (
+            fine,
+            &deep,
+            &words,
+            &text,
+            &["deep.json", "num_hidden_layers"],
+        ),
+        (
+            "--steps 1 --lr 1 --batch 99999999999",
+            &config,
+            &words,
+            &text,
+            &["--batch 99999999999"],
+        ),
         ("--steps 0 --lr 1", &config, &words, &text, &["--steps"]),
         (
             "--steps 1 --lr -1",
@@ -242,6 +265,14 @@ fn what_cannot_be_is_said_in_one_line() {
         bench.fails(&line(flags, &begun, data, &out), says);
         assert!(!out.exists(), "{flags}");
     }
+    // What has learned nothing is not saved.
+    let far = json("far.json", but(llama(), "initializer_range", json!(1e30)));
+    let begun = [far, words];
+    bench.fails(
+        &line("--steps 1 --lr 0.001 --length 16", &begun, &text, &out),
+        &["training", "out"],
+    );
+    assert!(!out.join("model.safetensors").exists());
     let mut args = with("train --steps 1 --lr 1 --data", &[&text]);
     args.extend(["--output".into(), out.clone().into_os_string()]);
     bench.fails(&args, &["--config", "--tokenizer"]);

@@ -116,7 +116,7 @@ fn a_drawn_model_learns_answers_and_teaches_another() {
     );
     for source in ["teacher", "mixed"] {
         let line = format!("distill --source {source} --steps 6 --max-new 4 {how}");
-        let to = bench.path(source);
+        let to = bench.path(&format!("of-{source}"));
         let rest: [(&str, &Path); 4] = [
             ("--target", &teacher),
             ("--draft", &bench.path("draft")),

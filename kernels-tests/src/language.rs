@@ -73,6 +73,7 @@ impl Reference {
             config: Some(&config),
             tokenizer: None,
             tokenizer_config: None,
+            generation: None,
         };
         LanguageFiles::from_parts(parts).unwrap_or_else(|e| panic!("{name}: {e}"))
     }

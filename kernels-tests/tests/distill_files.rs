@@ -192,7 +192,9 @@ fn a_suspended_training_goes_on_as_if_it_never_stopped() {
     let mut trainer = new(Optimizer::default());
     step(&mut trainer);
     step(&mut trainer);
-    trainer.suspend(&path).unwrap_or_else(|e| panic!("{e}"));
+    trainer
+        .suspend(&path, &BTreeMap::new())
+        .unwrap_or_else(|e| panic!("{e}"));
     let mut other = new(Optimizer::default());
     other.resume(&path).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(other.steps(), 2);

@@ -57,11 +57,26 @@ pub(super) fn quote_value(value: &Value) -> String {
 /// # Errors
 /// [`Error::Usage`] with the place of the first byte that is not UTF-8.
 pub fn utf8(what: &str, bytes: Vec<u8>) -> Result<String> {
+    text(bytes).map_err(|fault| Error::Usage(format!("{what} {fault}")))
+}
+
+/// The text in the file at `path`, without the mark of byte order that some editors begin files with.
+///
+/// # Errors
+/// [`Error::Io`] where it cannot be read; [`Error::File`] where it is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let text = text(bytes).map_err(|fault| Error::file(path, fault))?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_string(),
+        None => text,
+    })
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
         let byte = e.as_bytes().get(at).copied().unwrap_or_default();
-        Error::Usage(format!(
-            "{what} is not UTF-8: byte {byte:#04x} at offset {at}; convert it to UTF-8"
-        ))
+        format!("is not UTF-8: byte {byte:#04x} at offset {at}; convert it to UTF-8")
     })
 }

@@ -32,6 +32,8 @@ pub struct LanguageFiles {
     pub weights: Weights,
     /// In memory: tokenizer.json and tokenizer_config.json.
     parts: Option<(Vec<u8>, Value)>,
+    /// In memory: generation_config.json.
+    said: Option<Vec<u8>>,
     /// The folder of the tokenizer, where that is not the weights'.
     beside: Option<PathBuf>,
 }
@@ -48,6 +50,8 @@ pub struct Parts<'a> {
     pub tokenizer: Option<&'a str>,
     /// tokenizer_config.json
     pub tokenizer_config: Option<&'a str>,
+    /// generation_config.json
+    pub generation: Option<&'a str>,
 }
 
 impl LanguageFiles {
@@ -94,6 +98,7 @@ impl LanguageFiles {
             generation,
             weights,
             parts: None,
+            said: None,
             beside: None,
         })
     }
@@ -121,11 +126,17 @@ impl LanguageFiles {
                 generation: Generation::default(),
                 weights: Weights::Safetensors(Shards::single(weights)),
                 parts: None,
+                said: None,
                 beside: None,
             }
         };
         if !config.is_null() {
             files.config = config;
+        }
+        if let Some(text) = parts.generation {
+            let path = files.path.join(GENERATION);
+            files.generation = Generation::parse(&path, &json::parse(&path, text.as_bytes())?)?;
+            files.said = Some(text.as_bytes().to_vec());
         }
         files.parts = (parts.tokenizer).map(|t| (t.as_bytes().to_vec(), tokenizer_config));
         Ok(files)
@@ -150,6 +161,7 @@ impl LanguageFiles {
             generation: Generation::default(),
             weights: Weights::Safetensors(Shards::single(weights)),
             parts: None,
+            said: None,
             beside: Some(tokenizer.to_path_buf()),
         })
     }
@@ -172,11 +184,15 @@ impl LanguageFiles {
         ];
         let own = |value: &Value| value.to_string().into_bytes();
         if let Some((tokenizer, config)) = &self.parts {
-            return Ok(vec![
+            let said = self.said.iter().map(|said| (GENERATION, said.clone()));
+            return Ok([
                 (CONFIG, own(&self.config)),
                 (OTHERS[2], tokenizer.clone()),
                 (OTHERS[3], own(config)),
-            ]);
+            ]
+            .into_iter()
+            .chain(said)
+            .collect());
         }
         let file = match &self.weights {
             Weights::Gguf(file) => file,
@@ -217,6 +233,7 @@ impl LanguageFiles {
             },
             weights: Weights::Gguf(Box::new(file)),
             parts: None,
+            said: None,
             beside: None,
         })
     }

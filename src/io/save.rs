@@ -57,26 +57,58 @@ pub fn serialize(
 /// How the names of files end that are not finished.
 pub(super) const UNFINISHED: &str = ".tmp";
 
+/// A file that is written, in a place of its own beside the one that it is for. It is removed where it is not [`Staged::put`]
+/// there.
+#[derive(Debug)]
+pub struct Staged {
+    path: PathBuf,
+    target: PathBuf,
+    file: NamedTempFile,
+}
+
+impl Staged {
+    /// Has `write` fill a new file beside `path`. A link at `path` is followed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the operating system or `write` refuses; [`Error::File`] where `path` names a folder or a
+    /// device. What stood at `path` is as it was.
+    pub fn new(
+        path: &Path,
+        write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
+    ) -> Result<Self> {
+        let (file, target) = begin(path)?;
+        let mut writer = BufWriter::new(file.as_file());
+        write(&mut writer).map_err(Error::io(path))?;
+        writer.flush().map_err(Error::io(path))?;
+        drop(writer);
+        file.as_file().sync_all().map_err(Error::io(path))?;
+        let path = path.to_path_buf();
+        Ok(Self { path, target, file })
+    }
+
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the operating system refuses; what stood there is as it was.
+    pub fn put(self) -> Result<()> {
+        let Self { path, target, file } = self;
+        file.persist(&target)
+            .map(drop)
+            .map_err(|e| Error::io(path)(e.error))
+    }
+}
+
 /// Has `write` fill a new file beside `path`, then puts it in the place of `path`.
 ///
 /// Where anything fails, the new file is removed, and what stood at `path` is as it was. A link at `path` is followed.
 ///
 /// # Errors
-/// [`Error::Io`] where the operating system or `write` refuses; [`Error::File`] where `path` names a folder or a
-/// device.
+/// As [`Staged::new`].
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
 ) -> Result<()> {
-    let (file, target) = begin(path)?;
-    let mut writer = BufWriter::new(file.as_file());
-    write(&mut writer).map_err(Error::io(path))?;
-    writer.flush().map_err(Error::io(path))?;
-    drop(writer);
-    file.as_file().sync_all().map_err(Error::io(path))?;
-    file.persist(&target)
-        .map_err(|e| Error::io(path)(e.error))?;
-    Ok(())
+    Staged::new(path, write)?.put()
 }
 
 /// Whether [`write_atomically`] could begin to write to `path`, for commands that work long before they write.

@@ -94,10 +94,19 @@ impl Plan {
         // Pictures alone have four dimensions.
         let alone = (self.inputs.iter()).any(|p| matches!(p.layout.shape[..], [1, _, _, _]));
         let (what, advice) = match &buffer.role {
-            Role::State(name) => (
-                format!("the sequence's memory `{name}`"),
-                "ask for a shorter context",
-            ),
+            Role::State(name) => {
+                let sequences = ["cache.", "cross.", "history", "prompt", "keys"];
+                match sequences.iter().any(|of| name.starts_with(of)) {
+                    true => (
+                        format!("the sequence's memory `{name}`"),
+                        "ask for a shorter context",
+                    ),
+                    false => (
+                        format!("the memory `{name}`"),
+                        "use a smaller batch, shorter sequences, a smaller rank, or fewer rows that are remembered",
+                    ),
+                }
+            }
             Role::Constant(packs, _) => {
                 let names: Vec<_> = packs.iter().map(|p| p.weight.name.as_str()).collect();
                 let advice = match self.dtype {

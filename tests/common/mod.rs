@@ -94,6 +94,26 @@ impl Bench {
         ran
     }
 
+    /// Runs a command that can write files of so many KiB at most: beyond it writing ends, as on a full disk.
+    #[cfg(unix)]
+    pub fn run_short_of_room<S: AsRef<OsStr>>(&self, args: &[S], kib: usize) -> Ran {
+        let program = self.command(args);
+        let mut shell = Command::new("bash");
+        shell
+            .arg("-c")
+            .arg(format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\""))
+            .arg(program.get_program())
+            .args(program.get_args());
+        let set = program.get_envs().filter_map(|(k, v)| Some((k, v?)));
+        let output = shell.envs(set).stdin(Stdio::null()).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ran {
+            code: output.status.code(),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
+    }
+
     /// Runs a command that must end well.
     pub fn works<S: AsRef<OsStr>>(&self, args: &[S]) -> Ran {
         let ran = self.run(args);

@@ -165,6 +165,7 @@ fn a_program_may_carry_a_model() {
         config,
         tokenizer: None,
         tokenizer_config: None,
+        generation: None,
     };
     let files =
         LanguageFiles::from_parts(parts(weights, Some(r#"{"model_type": "llama"}"#))).unwrap();

@@ -1,8 +1,9 @@
 //! `--adapt`: the draft learns from what verification yields while text is generated.
 
-use super::language::Opened;
-use super::output;
+use super::common::within;
+use super::language::{Opened, titled};
 use super::routing::Routing;
+use super::{Outcome, output};
 use cascadia::engine::language::{Draft, Request, Session, Stats};
 use cascadia::engine::online::{
     Drafts, Figures, Online, OnlineSettings, Positions, Routed, Source,
@@ -36,7 +37,7 @@ pub struct Adapt {
     )]
     adapt_source: Whose,
     /// Steps of an update, each over all that it learns from: more learn faster and take longer
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "adapt")]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "adapt", value_parser = within(1..=1000))]
     adapt_steps: usize,
     /// Keep of each distribution only the likeliest tokens that have this probability together; --stats tells what that
     /// drops
@@ -205,6 +206,47 @@ impl Speaker {
             Self::Several(drafts) => (drafts.figures().into_iter())
                 .filter_map(|arm| Some((format!("draft `{}`", arm.name), arm.online?)))
                 .collect(),
+        }
+    }
+
+    /// What proposes tokens, where that is not what was given: a draft that goes on from its folder, that of `label`, or one
+    /// of several.
+    pub fn drafter(&self, label: Option<&str>) -> Result<Option<String>> {
+        Ok(match (self, label) {
+            (Self::Still(_), _) => None,
+            (Self::Learning(online), _) => Some(format!("drafts by {}", titled(online.draft())?)),
+            (Self::Several(drafts), Some(label)) => Some(match drafts.called(label) {
+                Some(name) => format!("drafts by {name} as `{label}`"),
+                None => format!("drafts looked up in the text as `{label}`"),
+            }),
+            (Self::Several(drafts), None) => {
+                Some(format!("drafts by one of {}", drafts.names().join(", ")))
+            }
+        })
+    }
+
+    /// How a command ends: not well where what was learned could not be saved.
+    pub fn outcome(&self) -> Outcome {
+        let unwritten = match self {
+            Self::Several(drafts) => drafts.write_error().is_some(),
+            _ => false,
+        };
+        let unsaved = |(_, figures): &(String, Figures)| figures.save_error.is_some();
+        match unwritten || self.learned().iter().any(unsaved) {
+            true => Outcome::Partly,
+            false => Outcome::Done,
+        }
+    }
+
+    /// What the draft that served learned, where it does.
+    pub fn figures(&self, routed: Option<&Routed>) -> Option<Figures> {
+        match (self, routed) {
+            (Self::Learning(online), _) => Some(online.figures()),
+            (Self::Several(drafts), Some(routed)) => {
+                let mut all = drafts.figures().into_iter();
+                all.find(|arm| arm.name == routed.draft)?.online
+            }
+            _ => None,
         }
     }
 

@@ -40,8 +40,11 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
             opened.target.name()
         )));
     }
-    announce(&opened)?;
     let mut session = Speaker::new(&opened, request.max_new, &args.adapt)?;
+    announce(
+        &opened,
+        session.drafter(args.adapt.routing.label.as_deref())?,
+    )?;
     let mut messages: Vec<Message> = (args.system.iter())
         .map(|text| Message::new("system", text.as_str()))
         .collect();
@@ -54,7 +57,7 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         let line = match lines.next() {
             Some(Ok(line)) if !line.trim().is_empty() => line,
             Some(Err(e)) => return Err(Error::io("stdin")(e)),
-            _ => return Ok(Outcome::Done),
+            _ => return Ok(session.outcome()),
         };
         let mut words = line.split_whitespace();
         if words.next() == Some(LABEL) {
@@ -69,6 +72,12 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         }
         messages.push(Message::new("user", line));
         let prompt = tokenizer.chat(&messages)?;
+        // What there is no room for is not said, and the conversation goes on.
+        if let Err(e) = session.check(&prompt, &request) {
+            output::error(&e);
+            messages.pop();
+            continue;
+        }
         let (mut stream, mut answer) = (tokenizer.stream(), String::new());
         live.restart();
         let spoken = session.speak(&prompt, &request, label.as_deref(), |tokens, stats| {

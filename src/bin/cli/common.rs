@@ -8,6 +8,8 @@ use cascadia::shader::Caps;
 use cascadia::tensor::DType;
 use cascadia::{Error, Result, engine};
 use clap::ValueEnum;
+use clap::builder::RangedU64ValueParser;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -171,6 +173,11 @@ pub fn config(model: &str, size: Option<Size>) -> Result<Config> {
         config.size = size;
     }
     Ok(config)
+}
+
+/// A number in `range`, which messages tell.
+pub fn within(range: RangeInclusive<u64>) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(range)
 }
 
 /// `--batch`, or what keeps such an adapter busy.

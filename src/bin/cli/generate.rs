@@ -7,6 +7,7 @@ use super::live::Live;
 use super::routing::told;
 use super::{Outcome, output};
 use cascadia::engine::language::{KMAX, Stats};
+use cascadia::engine::online::Figures;
 use cascadia::io::utf8;
 use cascadia::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -50,13 +51,13 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     let wanted = prompt.len().saturating_add(request.max_new);
     let mut session = Speaker::new(&opened, wanted, &args.adapt)?;
     session.check(&prompt, &request)?;
-    if !args.json {
-        announce(&opened)?;
-    }
     let mut text = opened.tokenizer.as_ref().map(|t| t.stream());
     let (mut whole, mut new) = (String::new(), Vec::new());
     let mut live = Live::new(args.adapt.adapt || args.stats, args.stats, !args.json);
     let label = args.adapt.routing.label.as_deref();
+    if !args.json {
+        announce(&opened, session.drafter(label)?)?;
+    }
     let spoken = session.speak(&prompt, &request, label, |tokens, stats| {
         new.extend(tokens);
         let mut piece = String::new();
@@ -79,14 +80,17 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         show(args, &rest)?;
         whole += &rest;
     }
-    if args.json {
-        output::print(json(&new, text.is_some().then_some(whole), &spoken))?;
-    } else {
+    if !args.json {
         show(args, "\n")?;
         output::note(closing(&spoken));
     }
-    session.learn(!args.json)?;
-    Ok(Outcome::Done)
+    let learned = session.learn(!args.json);
+    if args.json {
+        let figures = session.figures(spoken.routed.as_ref());
+        let text = text.is_some().then_some(whole);
+        output::print(json(&new, text, &spoken, figures.as_ref()))?;
+    }
+    learned.map(|()| session.outcome())
 }
 
 /// Prints text as it comes.
@@ -159,7 +163,12 @@ fn figures(stats: &Stats) -> String {
     )
 }
 
-fn json(tokens: &[u32], text: Option<String>, spoken: &Spoken) -> String {
+fn json(
+    tokens: &[u32],
+    text: Option<String>,
+    spoken: &Spoken,
+    learned: Option<&Figures>,
+) -> String {
     let (stats, routed) = (&spoken.stats, spoken.routed.as_ref());
     serde_json::json!({
         "tokens": tokens,
@@ -177,6 +186,10 @@ fn json(tokens: &[u32], text: Option<String>, spoken: &Spoken) -> String {
         "speedup": stats.speedup(),
         "draft": routed.map(|r| &r.draft),
         "labelled": routed.map(|r| r.labelled),
+        "version": learned.map(|f| f.version),
+        "updates": learned.map(|f| f.updates),
+        "rolled_back": learned.map(|f| f.rolled_back),
+        "rows": learned.map(|f| f.rows),
     })
     .to_string()
 }

@@ -24,7 +24,7 @@ pub struct Models {
     pub target: Option<String>,
     /// As --target, of the same vocabulary and smaller; or `ngram`: what followed the same tokens before; or `none`.
     /// Given several times with names, there are several drafts: see --label
-    #[arg(long, value_name = "[NAME=]DIR|HUB_ID|ngram|none")]
+    #[arg(long, value_name = "[NAME=]DIR|[NAME=]HUB_ID|ngram|none")]
     pub draft: Vec<String>,
     /// How weights are stored on the device; the element type without it
     #[arg(long, value_name = "FORMAT")]
@@ -151,6 +151,11 @@ impl Models {
         for text in &self.draft {
             let pair = text.split_once('=').filter(|(name, _)| !name.contains('/'));
             match pair.filter(|_| !Path::new(text).exists()) {
+                Some((_, "ngram" | "none")) => {
+                    return Err(Error::Usage(format!(
+                        "--draft {text}: `ngram` and `none` take no name; of several drafts one is always `ngram`"
+                    )));
+                }
                 Some((name, place)) => named.push((online::name(name)?, place)),
                 None if unnamed.is_none() => unnamed = Some(text.as_str()),
                 None => {
@@ -315,26 +320,24 @@ impl Opened {
     }
 }
 
-/// Says what runs where.
-pub fn announce(opened: &Opened) -> Result<()> {
-    let name = |model: &Language| -> Result<String> {
-        let millions = model.parameters()? as f64 / 1e6;
-        Ok(format!("{} ({millions:.1} M)", model.name()))
-    };
+/// A model's name and size.
+pub fn titled(model: &Language) -> Result<String> {
+    let millions = model.parameters()? as f64 / 1e6;
+    Ok(format!("{} ({millions:.1} M)", model.name()))
+}
+
+/// Says what runs where; `drafter` is what proposes tokens, where that is not the draft that was given.
+pub fn announce(opened: &Opened, drafter: Option<String>) -> Result<()> {
     let draft = match &opened.draft {
         Draft::None => "no draft".to_string(),
         Draft::Ngram => "drafts looked up in the text".into(),
-        Draft::Model(model) => format!("drafts by {}", name(model)?),
+        Draft::Model(model) => format!("drafts by {}", titled(model)?),
     };
-    let others: Vec<&str> = opened.named.iter().map(|d| d.0.as_str()).collect();
-    let draft = match others.is_empty() {
-        true => draft,
-        false => format!("{draft}, and by {}", others.join(", ")),
-    };
+    let draft = drafter.unwrap_or(draft);
     let options = opened.target.options();
     output::note(format_args!(
         "{}, {draft}; weights in {}, on {}",
-        name(&opened.target)?,
+        titled(&opened.target)?,
         options.weights,
         opened.device.name()
     ));

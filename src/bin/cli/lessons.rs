@@ -4,7 +4,7 @@ use super::distill::{Args, Source};
 use cascadia::engine::distill::{Author, Batch, Distributions, Recorded, Texts, Trainer, mixed};
 use cascadia::engine::language::Language;
 use cascadia::io::text::Tokenizer;
-use cascadia::io::{LanguageFiles, utf8};
+use cascadia::io::{LanguageFiles, read_text};
 use cascadia::models::language::Config;
 use cascadia::plan::Options;
 use cascadia::{Error, Result};
@@ -36,6 +36,15 @@ impl Lessons {
                 ));
             }
             let rows = Recorded::open(path, vocab)?;
+            if let Some(most) = draft.max_positions().filter(|&most| rows.length() > most) {
+                return Err(Error::file(
+                    path,
+                    format!(
+                        "has sequences of {} tokens; the draft was made for {most} at most",
+                        rows.length()
+                    ),
+                ));
+            }
             return match (draft.has_encoder(), rows.has_prompts()) {
                 (true, false) => Err(Error::file(
                     path,
@@ -81,9 +90,8 @@ impl Lessons {
             ));
         }
         let target = Arc::new(target);
-        let mut texts = Texts::new(&target, args.training.length, args.temperature)?;
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
-        let text = utf8(&path.display().to_string(), bytes)?;
+        let mut texts = Texts::new(&target, args.training.length(), args.temperature)?;
+        let text = read_text(path)?;
         match ending("jsonl") || ending("json") {
             true => lines(path, &text, &tokenizer, args, &target, &mut texts)?,
             false => {
@@ -134,9 +142,18 @@ pub struct Student {
 }
 
 impl Student {
-    /// For the next step: the draft, by its weights of at most 8 steps before, where it is its turn.
-    pub fn turn(&mut self, args: &Args, trainer: &Trainer) -> Result<Option<(&mut Author, u64)>> {
+    /// For the next step: the draft, by its weights of at most 8 steps before, where it is its turn; `anew` by those of
+    /// now, so that a training that goes on from what was saved is as one that went on.
+    pub fn turn(
+        &mut self,
+        args: &Args,
+        trainer: &Trainer,
+        anew: bool,
+    ) -> Result<Option<(&mut Author, u64)>> {
         const FRESH: u64 = 8;
+        if anew {
+            self.author = None;
+        }
         let step = trainer.steps();
         let seed = mixed(args.training.seed ^ mixed(step));
         let its = match args.source {
@@ -149,7 +166,12 @@ impl Student {
         }
         if self.author.is_none() || step.is_multiple_of(FRESH) {
             let draft = trainer.student()?;
-            let author = Author::new(&draft, args.training.length, args.temperature, args.max_new)?;
+            let author = Author::new(
+                &draft,
+                args.training.length(),
+                args.temperature,
+                args.max_new(),
+            )?;
             self.author = Some(author);
         }
         Ok(self.author.as_mut().map(|author| (author, seed)))
@@ -196,9 +218,9 @@ fn lines(
         Source::Student => None,
         _ => Some(Author::new(
             target,
-            args.training.length,
+            args.training.length(),
             args.temperature,
-            args.max_new,
+            args.max_new(),
         )?),
     };
     let objects = objects(path, text)?;
@@ -260,7 +282,8 @@ impl Order {
 
     /// Goes on as if `n` had been taken.
     pub fn skip(&mut self, n: usize) {
-        self.next(n);
+        self.at = self.at.saturating_add(n);
+        self.round.clear();
     }
 
     /// The next `n`.
@@ -277,7 +300,7 @@ impl Order {
                 self.round.sort_by_key(key);
             }
         }
-        self.at += 1;
+        self.at = self.at.saturating_add(1);
         self.round[place]
     }
 }

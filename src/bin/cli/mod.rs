@@ -25,6 +25,7 @@ mod plan_language;
 mod profile;
 mod routing;
 mod run;
+mod saving;
 mod table;
 mod train;
 mod training;

@@ -1,6 +1,6 @@
 //! `cascadia osd`: streams of requests, the arms that serve them, and what online learning gains.
 
-use super::common::Common;
+use super::common::{Common, within};
 use super::language::{files, options};
 use super::osd_report::Report;
 use super::{Outcome, osd_figures, osd_report, output};
@@ -84,10 +84,10 @@ pub struct Args {
     #[arg(long, default_value = "errors")]
     positions: Taught,
     /// Distributions of earlier buffers that updates learn from again, beside as many new ones; 0: none
-    #[arg(long, value_name = "N", default_value_t = 4096)]
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = within(0..=1 << 24))]
     remember: usize,
     /// Steps of an update; one after every request (online-1) makes a quarter of them
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = within(1..=1000))]
     update_steps: usize,
     /// Little of everything, for a software adapter
     #[arg(long)]
@@ -388,8 +388,9 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         output::print(line)?;
     }
     output::note(format_args!(
-        "{} runs; {} and summary.json are in {}",
+        "{} {}; {} and summary.json are in {}",
         runs.len(),
+        if runs.len() == 1 { "run" } else { "runs" },
         figures.join(", "),
         args.output.display()
     ));

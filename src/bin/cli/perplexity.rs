@@ -23,6 +23,11 @@ pub struct Args {
 const CONTEXT: usize = 1024;
 
 pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
+    if !args.models.draft.is_empty() {
+        return Err(Error::Usage(
+            "perplexity is of one model, --target; leave --draft out".into(),
+        ));
+    }
     let bytes = std::fs::read(&args.file).map_err(Error::io(&args.file))?;
     let text = utf8(&args.file.display().to_string(), bytes)?;
     let opened = args.models.open(common, false)?;

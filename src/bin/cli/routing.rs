@@ -1,6 +1,7 @@
 //! `--label`, `--drafts`: several drafts of one target, and which of them serves a request.
 
 use super::language::Opened;
+use super::output;
 use cascadia::engine::language::Draft;
 use cascadia::engine::online::{Drafts, DraftsSettings, OnlineSettings, Routed};
 use cascadia::{Error, Result};
@@ -63,6 +64,9 @@ impl Routing {
         };
         let (target, named) = (&opened.target, opened.named.clone());
         let drafts = Drafts::new(target, base, named, settings, opened.room(wanted)?)?;
+        for left in drafts.left_out() {
+            output::note(format_args!("left out: {left}"));
+        }
         if let Some(label) = &self.label {
             drafts.check(label)?;
         }

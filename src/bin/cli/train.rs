@@ -1,13 +1,13 @@
 //! `cascadia train`: a model that begins with drawn weights and learns to foresee texts.
 
-use super::Outcome;
 use super::common::{Common, Float};
 use super::lessons::{begin, ends, objects};
 use super::training::{Course, Training};
+use super::{Outcome, saving};
 use cascadia::engine::distill::{Distributions, Loss, Settings, Texts, Trainer, fresh};
 use cascadia::engine::language::Language;
 use cascadia::io::text::Tokenizer;
-use cascadia::io::{LanguageFiles, folder, utf8};
+use cascadia::io::{LanguageFiles, folder, read_text};
 use cascadia::models::language::Config;
 use cascadia::plan::Options;
 use cascadia::tensor::DType;
@@ -52,7 +52,17 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
     let device = common.open()?;
     let options = Options::new(DType::F32);
     let model = Arc::new(Language::open(&device, Arc::new(files), &options)?);
-    let mut texts = Texts::untaught(&model, training.length)?;
+    let lock = training.claim(&model)?;
+    let words = match &args.tokenizer {
+        Some(folder) => saving::known(&folder.join("tokenizer.json"))?,
+        None => "the model's".into(),
+    };
+    let flag = if args.init.is_some() {
+        "--init"
+    } else {
+        "--config"
+    };
+    let mut texts = Texts::untaught(&model, training.length())?;
     let pair = |prompt: &[u32], answer: &[u32]| texts.push_answered(prompt, answer);
     let stream = stream(data, &tokenizer, &config, pair)?;
     texts.push_stream(&stream, begin(&tokenizer, &config));
@@ -73,8 +83,14 @@ pub fn run(common: &Common, args: &Args) -> Result<Outcome> {
         data,
         sequences: texts.sequences(),
         ordered: false,
+        given: args.init.is_some(),
+        said: vec![
+            ("--length", training.length().to_string()),
+            ("--tokenizer", words),
+            (flag, saving::model(&model.name(), model.config())),
+        ],
     };
-    training.run(&mut trainer, &course, |_, which| {
+    training.run(&mut trainer, &course, lock, |_, which, _| {
         texts.batch(which, Distributions::None)
     })
 }
@@ -95,8 +111,7 @@ fn stream(
         false => vec![data.to_path_buf()],
     };
     for path in paths {
-        let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
-        let text = utf8(&path.display().to_string(), bytes)?;
+        let text = read_text(&path)?;
         if !ends(&path, "jsonl") {
             texts.push(text);
             continue;

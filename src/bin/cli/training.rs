@@ -1,8 +1,11 @@
 //! What `distill` and `train` share: how long and how a model is trained, and the steps themselves.
 
 use super::lessons::Order;
+use super::saving::{self, Kept};
 use super::{Outcome, output};
 use cascadia::engine::distill::{Batch, Loss, Schedule, Settings, Trainer};
+use cascadia::engine::language::Language;
+use cascadia::io::Lock;
 use cascadia::{Error, Result};
 use clap::ValueEnum;
 use std::collections::BTreeMap;
@@ -18,16 +21,16 @@ pub struct Training {
     lr: f32,
     /// The folder of the trained model
     #[arg(long, value_name = "DIR")]
-    output: PathBuf,
+    pub output: PathBuf,
     /// Sequences of a step; 8, or as many as there are if those are fewer
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Batches whose gradients make one step
     #[arg(long, value_name = "N", default_value_t = 1)]
     accumulate: usize,
-    /// Tokens of a sequence of text
-    #[arg(long, value_name = "TOKENS", default_value_t = 128)]
-    pub length: usize,
+    /// Tokens of a sequence of text; 128 without it
+    #[arg(long, value_name = "TOKENS")]
+    pub length: Option<usize>,
     /// By which a step takes the learning rate's share of each weight away
     #[arg(
         long,
@@ -53,10 +56,10 @@ pub struct Training {
     pub seed: u64,
     /// Save the model, and what a later --resume goes on from, each so many steps
     #[arg(long, value_name = "N")]
-    save_every: Option<u64>,
+    pub save_every: Option<u64>,
     /// Go on from the last save in --output
     #[arg(long)]
-    resume: bool,
+    pub resume: bool,
     /// Print one JSON object: `losses`, one a step, and figures
     #[arg(long)]
     json: bool,
@@ -77,10 +80,17 @@ pub struct Course<'a> {
     pub sequences: usize,
     /// Whether they are taken in their order.
     pub ordered: bool,
+    /// Whether the model's weights are another's: not where they were drawn.
+    pub given: bool,
+    /// What else tells it from other trainings, by the names of flags.
+    pub said: Vec<(&'static str, String)>,
 }
 
-/// What a later run goes on from, in the model's folder.
-const STATE: &str = "training.safetensors";
+/// Makes a batch of sequences; see [`Training::run`].
+type Batches<'a> = dyn FnMut(&mut Trainer, Vec<usize>, bool) -> Result<Batch> + 'a;
+
+/// Tokens of a batch at most, and batches of a step: far beyond what any device takes, far below where counts overflow.
+const MOST: usize = 1 << 20;
 
 impl Training {
     pub fn settings(&self, loss: Loss) -> Settings {
@@ -100,6 +110,11 @@ impl Training {
         }
     }
 
+    /// Tokens of a sequence of text.
+    pub fn length(&self) -> usize {
+        self.length.unwrap_or(128)
+    }
+
     /// Refuses what is not built, and what can do nothing.
     pub fn check(&self, settings: &Settings) -> Result<()> {
         let refuse = |message: &str| Err(Error::Usage(message.into()));
@@ -109,22 +124,72 @@ impl Training {
         if self.save_every == Some(0) {
             return refuse("--save-every takes at least 1");
         }
+        // A batch may have as many sequences as there are, of the length that is asked for.
+        let tokens = self.batch.unwrap_or(1).checked_mul(self.length());
+        if tokens.is_none_or(|n| n > MOST) {
+            return Err(Error::Usage(format!(
+                "--batch {} of --length {} is too large: at most {MOST} tokens together; --accumulate makes larger steps",
+                self.batch.unwrap_or(1),
+                self.length()
+            )));
+        }
+        if self.accumulate > MOST {
+            return Err(Error::Usage(format!(
+                "--accumulate {} is too many: at most {MOST} batches",
+                self.accumulate
+            )));
+        }
         settings.check()
     }
 
-    /// All steps, or those that a run before has not made, each on what `batch` makes of the given sequences; saves
-    /// and says what came of it.
+    /// Locks --output where it is there; refuses it where it holds what is not like `model`.
+    pub fn claim(&self, model: &Language) -> Result<Option<Lock>> {
+        saving::claim(&self.output, model)
+    }
+
+    /// What tells this training from others.
+    fn said(&self, course: &Course, settings: &Settings) -> Result<BTreeMap<String, String>> {
+        let mut all = BTreeMap::new();
+        let mut say = |flag: &str, value: String| all.insert(flag.to_string(), value);
+        say("--data", saving::known(course.data)?);
+        say("--batch", self.size(course).to_string());
+        say("--accumulate", self.accumulate.to_string());
+        say("--lr", self.lr.to_string());
+        say("--weight-decay", self.weight_decay.to_string());
+        say("--warmup", self.warmup.to_string());
+        let schedule = match self.schedule {
+            Falling::Constant => "constant",
+            Falling::Cosine => "cosine",
+        };
+        say("--schedule", schedule.into());
+        say("--clip", self.clip.map_or("none".into(), |c| c.to_string()));
+        say("--seed", self.seed.to_string());
+        let dtype = if settings.halves { "f16" } else { "f32" };
+        say("--dtype", dtype.into());
+        for (flag, value) in &course.said {
+            say(flag, value.clone());
+        }
+        Ok(all)
+    }
+
+    /// Sequences of a batch.
+    fn size(&self, course: &Course) -> usize {
+        self.batch.unwrap_or(8.min(course.sequences))
+    }
+
+    /// All steps, or those that a run before has not made, each on what `batch` makes of the given sequences, where
+    /// told so as if none had been made since the last save; saves and says what came of it.
     pub fn run(
         &self,
         trainer: &mut Trainer,
         course: &Course,
-        mut batch: impl FnMut(&mut Trainer, Vec<usize>) -> Result<Batch>,
+        lock: Option<Lock>,
+        mut batch: impl FnMut(&mut Trainer, Vec<usize>, bool) -> Result<Batch>,
     ) -> Result<Outcome> {
-        let state = self.output.join(STATE);
-        if self.resume {
-            trainer.resume(&state)?;
-        }
-        let size = self.batch.unwrap_or(8.min(course.sequences));
+        let settings = trainer.settings().clone();
+        let said = || self.said(course, &settings);
+        let mut kept = Kept::new(self, course, lock, trainer, said)?;
+        let size = self.size(course);
         let (mut losses, started) = (Vec::new(), Instant::now());
         let bar = output::bar(
             self.steps,
@@ -132,29 +197,35 @@ impl Training {
         );
         let mut order = Order::new(course.sequences, course.ordered, self.seed);
         // Those of the steps made before.
-        order.skip(trainer.steps() as usize * size * self.accumulate);
+        let before = (trainer.steps() as usize).saturating_mul(size * self.accumulate);
+        order.skip(before);
+        let (mut anew, mut last) = (true, None);
         while trainer.steps() < self.steps {
             for part in 0..self.accumulate {
-                let batch = batch(trainer, order.next(size))?;
+                let batch = batch(trainer, order.next(size), std::mem::take(&mut anew))?;
                 if let Some(step) = trainer.part(&batch, part, self.accumulate)? {
+                    kept.began(step.loss);
                     losses.push(step.loss);
                 }
+                last = Some(batch);
             }
             self.converges(trainer)?;
             let loss = losses.last().copied().unwrap_or(f64::NAN);
             bar.set_message(format!("loss {loss:.4}"));
             bar.set_position(trainer.steps());
             let due = |every: u64| trainer.steps().is_multiple_of(every);
-            if self.save_every.is_some_and(due) {
-                self.save(trainer, course, losses.last())?;
-                trainer.suspend(&state)?;
+            if trainer.steps() < self.steps && self.save_every.is_some_and(due) {
+                let judged = self.judged(trainer, course, last.as_ref(), &mut batch)?;
+                kept.save(trainer, judged, losses.last(), true)?;
+                anew = true;
             }
         }
         bar.finish_and_clear();
         let seconds = started.elapsed().as_secs_f64();
-        self.save(trainer, course, losses.last())?;
-        if self.save_every.is_some() {
-            trainer.suspend(&state)?;
+        let judged = self.judged(trainer, course, last.as_ref(), &mut batch)?;
+        kept.save(trainer, judged, losses.last(), self.save_every.is_some())?;
+        if self.save_every.is_none() && !self.resume {
+            kept.forget()?;
         }
         if trainer.rejected() > 0 {
             output::note(format_args!(
@@ -165,6 +236,25 @@ impl Training {
             ));
         }
         self.report(trainer, course.what, &losses, seconds)
+    }
+
+    /// The losses of the first step's batches and of the `last` one by the weights as they are.
+    fn judged(
+        &self,
+        trainer: &mut Trainer,
+        course: &Course,
+        last: Option<&Batch>,
+        batch: &mut Batches<'_>,
+    ) -> Result<[f64; 2]> {
+        // What lies in the trainer's table is the last batch's.
+        let last = last.map(|batch| trainer.loss(batch)).transpose()?;
+        let mut order = Order::new(course.sequences, course.ordered, self.seed);
+        let mut first = 0.0;
+        for _ in 0..self.accumulate {
+            let batch = batch(trainer, order.next(self.size(course)), true)?;
+            first += trainer.loss(&batch)? / self.accumulate as f64;
+        }
+        Ok([first, last.unwrap_or(first)])
     }
 
     /// Refuses to go on where steps in a row changed nothing.
@@ -215,19 +305,5 @@ impl Training {
             ))?,
         }
         Ok(Outcome::Done)
-    }
-
-    /// Writes the model, with where it comes from.
-    fn save(&self, trainer: &Trainer, course: &Course, loss: Option<&f64>) -> Result<()> {
-        let mut lineage = BTreeMap::new();
-        let mut say = |key: &str, value: String| lineage.insert(format!("cascadia.{key}"), value);
-        say("parent", trainer.model().name());
-        say("data", course.data.display().to_string());
-        say("steps", trainer.steps().to_string());
-        say("settings", format!("{:?}", trainer.settings()));
-        if let Some(loss) = loss {
-            say("loss", loss.to_string());
-        }
-        trainer.save(&self.output, &lineage)
     }
 }

@@ -220,8 +220,13 @@ impl Recorded {
             probs: file.tensor("target_probs")?.to_f32(),
         };
         for (i, row) in out.probs.chunks(vocab).enumerate() {
+            if let Some(p) = row.iter().find(|p| !(0.0..=1.001).contains(*p)) {
+                return Err(fault(format!(
+                    "row {i} of target_probs has a probability of {p}; expected 0 to 1"
+                )));
+            }
             let sum: f64 = row.iter().map(|&p| f64::from(p)).sum();
-            if row.iter().any(|p| !(0.0..=1.001).contains(p)) || (sum - 1.0).abs() > 1e-2 {
+            if (sum - 1.0).abs() > 1e-2 {
                 return Err(fault(format!(
                     "row {i} of target_probs sums to {sum:.4}; expected a distribution"
                 )));
@@ -242,6 +247,11 @@ impl Recorded {
 
     pub fn sequences(&self) -> usize {
         self.shape[0]
+    }
+
+    /// Tokens of a sequence.
+    pub fn length(&self) -> usize {
+        self.shape[1]
     }
 
     /// Whether they are of a model with an encoder.

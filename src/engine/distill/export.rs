@@ -9,12 +9,10 @@ use crate::device::Store;
 use crate::engine::language::Language;
 use crate::error::{Error, Result};
 use crate::graph::Weight;
-use crate::io::{Checkpoint, LanguageFiles, Parts, save, serialize, write_atomically};
+use crate::io::{LanguageFiles, Parts, serialize};
 use crate::models::language::Addition;
 use crate::plan::Options;
 use crate::tensor::{DType, Tensor};
-use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,19 +22,38 @@ impl Trainer {
     /// # Errors
     /// What reading returns.
     pub fn weights(&self) -> Result<Vec<(Weight, Vec<f32>)>> {
+        let mut all = Vec::new();
+        self.each(|weight, values| all.push((weight.clone(), values)))?;
+        Ok(all)
+    }
+
+    /// The norm of all of them together; no finite number where one of them is none.
+    ///
+    /// # Errors
+    /// What reading returns.
+    pub fn weights_norm(&self) -> Result<f64> {
+        let mut squares = 0.0;
+        self.each(|_, values| {
+            squares += values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
+        })?;
+        Ok(squares.sqrt())
+    }
+
+    /// Each weight with what was added to it.
+    fn each(&self, mut take: impl FnMut(&Weight, Vec<f32>)) -> Result<()> {
         let layers = self.model().layers();
         let read = |w: &Weight| Ok::<_, Error>(self.store.read(&w.name)?.to_f32());
-        let mut all = (layers.weights().into_iter())
-            .map(|w| Ok((w.clone(), read(w)?)))
-            .collect::<Result<Vec<_>>>()?;
         let rank = self.settings().low_rank;
-        for Addition { to, a, b } in rank.map_or(Vec::new(), |rank| layers.additions(rank)) {
-            if let Some((_, values)) = all.iter_mut().find(|known| known.0.name == to.name) {
+        let additions = rank.map_or(Vec::new(), |rank| layers.additions(rank));
+        for weight in layers.weights() {
+            let mut values = read(weight)?;
+            for Addition { a, b, .. } in additions.iter().filter(|add| add.to.name == weight.name) {
                 let sizes = [a.shape[0], a.shape[1]];
-                add_product(values, &read(&b)?, &read(&a)?, sizes);
+                add_product(&mut values, &read(b)?, &read(a)?, sizes);
             }
+            take(weight, values);
         }
-        Ok(all)
+        Ok(())
     }
 
     /// Its tensors by their published names, in f32.
@@ -56,7 +73,7 @@ impl Trainer {
         Ok(out)
     }
 
-    fn files(&self) -> Result<&LanguageFiles> {
+    pub(super) fn files(&self) -> Result<&LanguageFiles> {
         let files = self.model().files();
         files.ok_or_else(|| Error::Usage("a model of noise has no files to be like".into()))
     }
@@ -74,91 +91,15 @@ impl Trainer {
             config: Some(&config),
             tokenizer: None,
             tokenizer_config: None,
+            generation: None,
         };
         let files = Arc::new(LanguageFiles::from_parts(parts)?);
         let options = Options::new(DType::F32);
         Language::open(self.model().device(), files, &options).map(Arc::new)
     }
-
-    /// Writes the draft into `folder`, which is made where it is not there: config.json and the tokenizer's files as
-    /// the draft has them, then model.safetensors with `lineage` as its metadata. Each file is written whole or not at
-    /// all, the weights last.
-    ///
-    /// # Errors
-    /// [`Error::Io`] and [`Error::File`] where the operating system refuses; what was there stays then.
-    pub fn save(&self, folder: &Path, lineage: &BTreeMap<String, String>) -> Result<()> {
-        let files = self.files()?;
-        let tensors = self.export()?;
-        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        for (name, bytes) in files.companions()? {
-            write_atomically(&folder.join(name), |file| file.write_all(&bytes))?;
-        }
-        let mut metadata = lineage.clone();
-        metadata.insert("format".into(), "pt".into());
-        save(&folder.join("model.safetensors"), &tensors, Some(&metadata))
-    }
 }
 
 impl Trainer {
-    /// Writes all that a later [`Trainer::resume`] goes on from as a safetensors file: weights, moments, and the count
-    /// of steps. Whole or not at all.
-    ///
-    /// # Errors
-    /// As [`Trainer::save`].
-    pub fn suspend(&self, path: &Path) -> Result<()> {
-        let mut tensors = vec![("control".to_string(), self.store.read("control")?)];
-        for name in self.kept() {
-            tensors.push((name.clone(), self.store.read(&name)?));
-        }
-        let mut metadata = BTreeMap::new();
-        metadata.insert("steps".to_string(), self.steps.to_string());
-        metadata.insert("rejected".into(), self.rejected.to_string());
-        metadata.insert("norm".into(), self.norm.unwrap_or(0.0).to_string());
-        save(path, &tensors, Some(&metadata))
-    }
-
-    /// Goes on from what [`Trainer::suspend`] wrote of a draft of the same shape under the same optimiser.
-    ///
-    /// # Errors
-    /// [`Error::File`] and [`Error::Io`] where the file is not that; nothing is changed then.
-    pub fn resume(&mut self, path: &Path) -> Result<()> {
-        let file = Checkpoint::open(path)?;
-        let number = |key: &str| -> Result<f64> {
-            let text = file.metadata().get(key);
-            let number = text.and_then(|t| t.parse().ok());
-            number
-                .filter(|n: &f64| n.is_finite() && *n >= 0.0)
-                .ok_or_else(|| {
-                    Error::file(
-                        path,
-                        format!("says no `{key}`: it is not a training's state"),
-                    )
-                })
-        };
-        let (steps, rejected, norm) = (number("steps")?, number("rejected")?, number("norm")?);
-        let mut all = Vec::new();
-        for name in std::iter::once("control".to_string()).chain(self.kept()) {
-            let values = file.tensor(&name)?.to_f32();
-            let have = self.store.read(&name)?.len();
-            if values.len() != have {
-                return Err(Error::file(
-                    path,
-                    format!(
-                        "`{name}` has {} elements, the draft's has {have}",
-                        values.len()
-                    ),
-                ));
-            }
-            all.push((name, values));
-        }
-        for (name, values) in all {
-            self.store.write(&name, 0, bytemuck::cast_slice(&values))?;
-        }
-        (self.steps, self.rejected) = (steps as u64, rejected as u64);
-        self.norm = (norm > 0.0).then_some(norm);
-        Ok(())
-    }
-
     /// Takes note of weights and moments, to come [`Trainer::back`] to; on the device.
     ///
     /// # Errors
@@ -250,7 +191,7 @@ impl Trainer {
     }
 
     /// The states that a resumed training needs.
-    fn kept(&self) -> Vec<String> {
+    pub(super) fn kept(&self) -> Vec<String> {
         let keeps = self.settings().optimizer.keeps();
         let names = self.trained.iter().flat_map(|weight| {
             let name = weight.name.clone();

@@ -10,6 +10,9 @@ use std::path::Path;
 /// The deviation of drawn weights where config.json says none (`initializer_range`), as in transformers.
 const DEVIATION: f64 = 0.02;
 
+/// Parameters of a model that is begun, at most: with gradients and moments they take 64 GiB.
+const MOST: u64 = 1 << 32;
+
 /// A model as the file `config` (a config.json) describes it, with the tokenizer of the folder `tokenizer` and weights
 /// to begin a training with, as transformers draws them: norms are one, biases zero, and matrices and the embedding are
 /// normal, of a Llama with the deviation that `initializer_range` says (0.02 without it), of T5 with that of their place
@@ -25,8 +28,17 @@ pub fn fresh(config: &Path, tokenizer: &Path, seed: u64) -> Result<LanguageFiles
                 .filter(|v| *v > 0.0 && v.is_finite())
                 .ok_or_else(|| Error::file(config, format!("`{field}` is no number above 0"))),
         };
+        let sizes = Config::parse(config, value)?;
+        let parameters = sizes.about();
+        if parameters.is_none_or(|n| n > MOST) {
+            let count = parameters.map_or(format!("more than {}", u64::MAX), |n| n.to_string());
+            let message = format!(
+                "describes a model of {count} parameters; expected at most {MOST}, as each is trained in f32 with its moments"
+            );
+            return Err(Error::file(config, message));
+        }
         // Names, shapes and deviations.
-        let all: Vec<(String, Vec<usize>, f64)> = match Config::parse(config, value)? {
+        let all: Vec<(String, Vec<usize>, f64)> = match sizes {
             Config::Decoder(sizes) => {
                 let deviation = number("initializer_range", DEVIATION)?;
                 let all = sizes.tensors().into_iter();

@@ -224,6 +224,18 @@ impl Trainer {
         })
     }
 
+    /// The loss of `batch` by the weights as they are. None of them changes.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn loss(&mut self, batch: &Batch) -> Result<f64> {
+        self.check(batch, self.hard())?;
+        let what = self.ready(batch, Then::Loss)?;
+        self.begin(what);
+        let out = self.outcome()?;
+        Ok(self.loss_of(&out))
+    }
+
     /// As [`Trainer::part`], in parts of its own.
     ///
     /// # Errors

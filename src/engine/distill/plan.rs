@@ -4,7 +4,7 @@ use super::settings::{MEAN, Optimizer, SQUARE, VELOCITY};
 use super::table::TABLE;
 use super::trainer::Trainer;
 use crate::engine::language::Layers;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Finished, Graph, Value, Weight};
 use crate::kernels::loss::distill::Loss;
 use crate::kernels::optim::adamw;
@@ -40,6 +40,8 @@ pub(super) enum Then {
     Finish(usize),
     /// Leaves them to be read.
     Keep,
+    /// Computes none: the loss alone.
+    Loss,
     /// Computes none: Σ min(p, q), and the norm of what is trained.
     Score,
 }
@@ -70,6 +72,18 @@ pub(super) fn gathered(weight: &Weight) -> String {
 /// The state of a weight's gradient that is kept to be read.
 pub(super) fn kept(weight: &Weight) -> String {
     format!("kept {}", weight.name)
+}
+
+/// Refuses additions of a rank that is beyond what they are added to.
+pub(super) fn fits(layers: &Layers, rank: usize) -> Result<()> {
+    let sides = layers.additions(1);
+    let sides = sides.iter().flat_map(|add| add.to.shape.iter().copied());
+    match sides.min().filter(|&least| rank > least) {
+        Some(least) => Err(Error::Usage(format!(
+            "additions of rank {rank} are larger than what they are added to; expected at most {least}"
+        ))),
+        None => Ok(()),
+    }
 }
 
 impl Trainer {
@@ -129,6 +143,11 @@ impl Trainer {
             true => self.loss_scale * shape.rows.next_power_of_two() as f32,
             false => 1.0,
         };
+        if then == Then::Loss {
+            let [loss, _] = logits.distill(&taught, s.loss, s.temperature, 1.0);
+            g.output("loss", loss);
+            return g.finish();
+        }
         let [loss, dlogits] = logits.distill(&taught, s.loss, s.temperature, scale);
         let grads = g.grad_from(&[(logits, dlogits)], &values);
         let gather = |share: f32| -> Vec<Value> {
@@ -140,7 +159,7 @@ impl Trainer {
                 .collect()
         };
         let done = match then {
-            Then::Update | Then::Score => self.update(&g, &weights, &grads, scale),
+            Then::Update | Then::Score | Then::Loss => self.update(&g, &weights, &grads, scale),
             Then::Gather(of) => gather(1.0 / (of as f32 * scale)),
             Then::Keep => (weights.iter().zip(&grads))
                 .map(|(w, grad)| {

@@ -125,9 +125,12 @@ impl Settings {
             ));
         }
         match self.loss {
-            Loss::Jsd { beta } if !(beta > 0.0 && beta < 1.0) => {
-                refuse("beta", beta, "a number between 0 and 1")
-            }
+            Loss::Jsd { beta } if !(beta > 0.0 && beta < 1.0) => refuse(
+                "beta",
+                beta,
+                "a number above 0 and below 1: at both the loss is 0 whatever the draft says, close to 0 it is that \
+                     share of forward KL, close to 1 of reverse KL",
+            ),
             _ => Ok(()),
         }
     }

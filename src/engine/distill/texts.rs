@@ -49,8 +49,13 @@ impl Texts {
     pub fn untaught(model: &Language, len: usize) -> Result<Self> {
         let most = model.max_positions().unwrap_or(usize::MAX);
         if len < 2 || len > most {
+            let most = match model.max_positions() {
+                Some(most) => format!("2 to {most}"),
+                None => "at least 2".into(),
+            };
             return Err(Error::Usage(format!(
-                "sequences of {len} tokens cannot be taught; expected 2 to {most}"
+                "a sequence of {len} {} cannot be taught; expected {most}",
+                if len == 1 { "token" } else { "tokens" }
             )));
         }
         Ok(Self {

@@ -4,7 +4,7 @@
 use super::batch::{Batch, few, likeliest};
 use super::host::Parked;
 use super::parts::{Pace, Timed, sum};
-use super::plan::{LOSS_SCALE, Shape, Then, kept, moment};
+use super::plan::{LOSS_SCALE, Shape, Then, fits, kept, moment};
 use super::settings::Settings;
 use super::standing::Standing;
 use super::table::Table;
@@ -88,6 +88,7 @@ impl Trainer {
         }
         let mut trained: Vec<Weight> = layers.weights().into_iter().cloned().collect();
         if let Some(rank) = settings.low_rank {
+            fits(layers, rank)?;
             trained.clear();
             for Addition { a, b, .. } in layers.additions(rank) {
                 // Nothing is added at first: a is noise, b is zero.
@@ -298,7 +299,7 @@ impl Trainer {
     }
 
     /// Whether the loss takes labels alone.
-    fn hard(&self) -> bool {
+    pub(super) fn hard(&self) -> bool {
         self.settings.loss == Loss::CrossEntropy
     }
 
@@ -317,7 +318,7 @@ impl Trainer {
     }
 
     /// The mean loss of a run.
-    fn loss_of(&self, out: &[Vec<f32>]) -> f64 {
+    pub(super) fn loss_of(&self, out: &[Vec<f32>]) -> f64 {
         // The kernel's is minus the share that is accepted.
         match self.settings.loss {
             Loss::Tv => 1.0 + sum(out),

@@ -18,13 +18,14 @@ macro_rules! asset {
 /// # Errors
 /// [`crate::Error::File`] where the crate was built with damaged files.
 pub fn embedded() -> Result<[LanguageFiles; 2]> {
-    let one = |name, weights: &[u8], config, tokenizer, tokenizer_config| {
+    let one = |name, weights: &[u8], config, tokenizer, tokenizer_config, generation| {
         LanguageFiles::from_parts(Parts {
             name,
             weights: weights.to_vec(),
             config: Some(config),
             tokenizer: Some(tokenizer),
             tokenizer_config: Some(tokenizer_config),
+            generation: Some(generation),
         })
     };
     Ok([
@@ -34,6 +35,7 @@ pub fn embedded() -> Result<[LanguageFiles; 2]> {
             asset!(include_str, "target/config.json"),
             asset!(include_str, "target/tokenizer.json"),
             asset!(include_str, "target/tokenizer_config.json"),
+            asset!(include_str, "target/generation_config.json"),
         )?,
         one(
             "the built-in draft",
@@ -41,6 +43,7 @@ pub fn embedded() -> Result<[LanguageFiles; 2]> {
             asset!(include_str, "draft/config.json"),
             asset!(include_str, "draft/tokenizer.json"),
             asset!(include_str, "draft/tokenizer_config.json"),
+            asset!(include_str, "draft/generation_config.json"),
         )?,
     ])
 }

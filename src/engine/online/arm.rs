@@ -54,6 +54,11 @@ impl Arm {
         }
     }
 
+    /// What it begins as.
+    pub fn called(&self) -> Option<String> {
+        self.source.as_ref().map(|source| source.name())
+    }
+
     /// Bytes that it takes at least once it serves, and learns where `learns`: of weights; of a training its own, two
     /// moments, what it can go back to, and gradients.
     ///

@@ -11,7 +11,7 @@ use crate::engine::language::{Draft, DraftLen, Language, Request, Room, Session,
 use crate::engine::online::Positions;
 use crate::engine::speculate::{Bandit, Seen};
 use crate::error::{Error, Result};
-use crate::io::{LanguageFiles, Lock};
+use crate::io::Lock;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,8 +19,6 @@ use std::sync::Arc;
 pub const NGRAM: &str = "ngram";
 /// The name of the draft that others begin as.
 pub const BASE: &str = "base";
-/// The file that makes a folder one of a draft.
-const WEIGHTS: &str = "model.safetensors";
 
 /// How drafts are kept.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +48,7 @@ pub struct Drafts {
     bandit: Bandit,
     /// Requests routed by what was measured.
     measured: u64,
-    base: Option<Arc<Language>>,
+    pub(super) base: Option<Arc<Language>>,
     pub(super) settings: DraftsSettings,
     /// Of the folder, where drafts learn: those that stay as they are can be read by several processes.
     lock: Option<Lock>,
@@ -62,6 +60,7 @@ pub struct Drafts {
     served: f64,
     /// Why what was measured could not be written the last time.
     write_error: Option<String>,
+    pub(super) left_out: Vec<String>,
 }
 
 /// `text` as the name of a draft, or of the label that stands for it: letters, digits, `-`, `_` and `.`, as it is the
@@ -128,50 +127,29 @@ impl Drafts {
             clock: 0,
             served: 0.0,
             write_error: None,
+            left_out: Vec::new(),
         };
         drafts.add(NGRAM, None, &measured)?;
         for (name, draft) in base.map(|b| (BASE.to_string(), b)).into_iter().chain(named) {
             drafts.add(&name, Some(draft), &measured)?;
         }
         for name in drafts.saved()? {
-            if drafts.find(&name).is_none() {
-                let draft = drafts.read(&name)?;
-                drafts.add(&name, draft, &measured)?;
+            if drafts.find(&name).is_some() {
+                continue;
+            }
+            match drafts.read(&name) {
+                Ok(draft) => {
+                    let added = drafts.add(&name, draft, &measured);
+                    added.map_err(|e| drafts.within(&name, &e))?;
+                }
+                Err(e @ Error::DeviceLost(_)) => return Err(e),
+                Err(e) => drafts.left_out.push(drafts.within(&name, &e).to_string()),
             }
         }
         Ok(drafts)
     }
 
-    /// The names of the folder's drafts.
-    fn saved(&self) -> Result<Vec<String>> {
-        let Some(folder) = self.settings.folder.as_ref().filter(|f| f.is_dir()) else {
-            return Ok(Vec::new());
-        };
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
-            let entry = entry.map_err(Error::io(folder))?;
-            let text = entry.file_name().to_string_lossy().into_owned();
-            if entry.path().join(WEIGHTS).is_file() && name(&text).is_ok() {
-                names.push(text);
-            }
-        }
-        names.sort();
-        Ok(names)
-    }
-
-    /// The draft `name` of the folder; `None` where it has none.
-    fn read(&self, name: &str) -> Result<Option<Arc<Language>>> {
-        let folder = self.settings.folder.as_ref().map(|f| f.join(name));
-        let Some(folder) = folder.filter(|f| f.join(WEIGHTS).is_file()) else {
-            return Ok(None);
-        };
-        let target = self.session.target();
-        let files = Arc::new(LanguageFiles::open(&folder)?);
-        let draft = Language::open(target.device(), files, target.options())?;
-        Ok(Some(Arc::new(draft)))
-    }
-
-    fn find(&self, name: &str) -> Option<usize> {
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
         self.arms.iter().position(|a| a.name == name)
     }
 

@@ -8,10 +8,10 @@ use super::update::{Update, Verdict};
 use super::usual::Usual;
 use super::writer::Writer;
 use super::{Figures, OnlineSettings};
-use crate::engine::distill::{Settings, Trainer};
+use crate::engine::distill::{Settings, Trainer, WEIGHTS, alike};
 use crate::engine::language::{Language, Renewal, Session};
-use crate::error::{Error, Result};
-use crate::io::{Checkpoint, LanguageFiles, Lock};
+use crate::error::Result;
+use crate::io::{Checkpoint, Lock};
 use crate::tensor::DType;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
@@ -25,12 +25,13 @@ const CLIP: f32 = 1.0;
 const SLOWER: f32 = 0.5;
 const FASTER: f32 = 1.5;
 const SLOWEST: f32 = 1.0 / 64.0;
-/// The file of a draft's weights in its folder.
-const WEIGHTS: &str = "model.safetensors";
 
 pub(super) struct Learner {
     pub draft: Arc<Language>,
     target: String,
+    /// Of what it goes on from: rows that it had learned, and what it began as.
+    past_rows: usize,
+    parent: Option<String>,
     pub(super) vocab: usize,
     pub(super) capacity: Capacity,
     pub(super) settings: OnlineSettings,
@@ -72,9 +73,9 @@ impl Learner {
         settings.check()?;
         let lock = settings.save.as_deref().map(Lock::of).transpose()?;
         let saved = (settings.save.as_ref()).filter(|d| d.join(WEIGHTS).exists());
-        let (draft, version) = match saved {
+        let (draft, past) = match saved {
             Some(folder) => resumed(draft, folder)?,
-            None => (draft.fork()?, 0),
+            None => (draft.fork()?, Past::default()),
         };
         let draft = Arc::new(draft);
         let vocab = target.config().vocab();
@@ -96,6 +97,8 @@ impl Learner {
             draft,
             _lock: lock,
             target: target.name(),
+            past_rows: past.rows,
+            parent: past.parent,
             vocab,
             capacity,
             replay,
@@ -114,7 +117,7 @@ impl Learner {
             unsaved: false,
             figures: Figures {
                 buffer_bytes: 4 * ((capacity.buffer + capacity.table) * vocab) as u64,
-                version,
+                version: past.version,
                 ..Figures::default()
             },
             settings,
@@ -342,9 +345,11 @@ impl Learner {
         let mut lineage = BTreeMap::new();
         let mut say = |key: &str, value: String| lineage.insert(format!("cascadia.{key}"), value);
         say("version", self.figures.version.to_string());
-        say("parent", self.draft.name());
+        let parent = self.parent.clone().unwrap_or_else(|| self.draft.name());
+        say("parent", parent);
         say("target", self.target.clone());
-        say("rows", self.figures.rows.to_string());
+        let rows = self.past_rows.saturating_add(self.figures.rows);
+        say("rows", rows.to_string());
         if let Some([before, after]) = self.figures.canary {
             say("overlap_before", format!("{before:.4}"));
             say("overlap_after", format!("{after:.4}"));
@@ -359,25 +364,26 @@ impl Learner {
     }
 }
 
-/// The draft in `folder`, to be run as `like` is, and its version.
-fn resumed(like: &Language, folder: &Path) -> Result<(Language, u64)> {
-    let files = Arc::new(LanguageFiles::open(folder)?);
-    let draft = Language::open(like.device(), files, like.options())?;
-    let vocab = |model: &Language| model.config().vocab();
-    if draft.sources()? != like.sources()? || vocab(&draft) != vocab(like) {
-        return Err(Error::file(
-            folder,
-            format!(
-                "holds a draft of another shape ({} parameters, vocabulary {}) than the one given ({} and {}); name \
-                 another folder to save to",
-                draft.parameters()?,
-                draft.config().vocab(),
-                like.parameters()?,
-                like.config().vocab()
-            ),
-        ));
-    }
+/// What is known of a draft that goes on learning.
+#[derive(Default)]
+struct Past {
+    version: u64,
+    /// Rows of its versions.
+    rows: usize,
+    /// What it began as.
+    parent: Option<String>,
+}
+
+/// The draft in `folder`, to be run as `like` is, and what is known of it.
+fn resumed(like: &Language, folder: &Path) -> Result<(Language, Past)> {
+    let draft = alike(like, folder)?;
     let file = Checkpoint::open(&folder.join(WEIGHTS))?;
-    let version = file.metadata().get("cascadia.version");
-    Ok((draft, version.and_then(|v| v.parse().ok()).unwrap_or(0)))
+    let said = |key: &str| file.metadata().get(&format!("cascadia.{key}"));
+    let number = |key: &str| said(key).and_then(|v| v.parse().ok());
+    let past = Past {
+        version: number("version").unwrap_or(0),
+        rows: number("rows").unwrap_or(0) as usize,
+        parent: said("parent").cloned(),
+    };
+    Ok((draft, past))
 }

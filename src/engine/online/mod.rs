@@ -7,6 +7,7 @@
 mod arm;
 mod capacity;
 mod drafts;
+mod folder;
 mod gather;
 mod learner;
 mod lesson;

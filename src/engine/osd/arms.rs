@@ -50,6 +50,11 @@ impl Kind {
         }
     }
 
+    /// Whether it learns while it serves.
+    pub fn learns(self) -> bool {
+        matches!(self, Self::Online8 | Self::Online1 | Self::Routed)
+    }
+
     /// Whether it is to be run on `stream`: a stream of all domains mixed is there to compare one draft for all with one
     /// for each, which on others would be the same or nearly.
     pub fn serves(self, stream: Stream) -> bool {

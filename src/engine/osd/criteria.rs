@@ -11,22 +11,23 @@ use crate::engine::speculate::cost;
 pub struct Criterion {
     pub what: String,
     pub measured: String,
-    /// `None` where the arms or streams that it needs were not run.
+    /// `None` where the arms or streams that it needs were not run, or nothing was learned there.
     pub holds: Option<bool>,
 }
 
+const NOT_RUN: &str = "not run";
 type Scores = Vec<Option<f64>>;
 
 /// All runs of an experiment, to be asked.
 struct Runs<'a> {
-    runs: &'a [Run],
+    runs: Vec<&'a Run>,
     measure: Measure,
 }
 
 impl Runs<'_> {
     /// The scores of `arm` on `stream`, the mean over the seeds.
     fn scores(&self, stream: Stream, arm: Kind) -> Option<Scores> {
-        let of = |r: &&Run| r.stream == stream && r.arm == arm;
+        let of = |r: &&&Run| r.stream == stream && r.arm == arm;
         let all: Vec<Scores> = (self.runs.iter().filter(of))
             .map(|r| self.measure.scores(&r.rows))
             .collect();
@@ -36,7 +37,7 @@ impl Runs<'_> {
     /// The names and domains of the stationary streams.
     fn stationary(&self) -> Vec<(&str, Stream)> {
         let mut out: Vec<(&str, Stream)> = Vec::new();
-        for run in self.runs {
+        for run in &self.runs {
             let is = matches!(run.stream, Stream::Stationary(_));
             if is && !out.iter().any(|s| s.1 == run.stream) {
                 out.push((&run.name, run.stream));
@@ -67,7 +68,7 @@ fn criterion(what: String, found: Vec<(String, bool)>, most_wrong: usize) -> Cri
         what,
         holds: (!found.is_empty()).then_some(wrong <= most_wrong),
         measured: match texts.is_empty() {
-            true => "not run".into(),
+            true => NOT_RUN.into(),
             false => texts.join(", "),
         },
     }
@@ -80,7 +81,15 @@ pub fn criteria(
     domains: usize,
     proposals: Option<usize>,
 ) -> Vec<Criterion> {
-    let all = Runs { runs, measure };
+    let learned = |run: &&Run| {
+        let alike = |r: &Run| r.arm == run.arm && r.stream == run.stream;
+        let tried = |r: &Run| r.updates.stand + r.updates.rolled_back > 0;
+        !run.arm.learns() || runs.iter().any(|r| alike(r) && tried(r))
+    };
+    let all = Runs {
+        runs: runs.iter().filter(learned).collect(),
+        measure,
+    };
     let mut out = Vec::new();
     for (online, name) in [(Kind::Online8, "I = 8"), (Kind::Online1, "I = 1")] {
         let found = all.each([online, Kind::Tenth], |online, tenth| {
@@ -120,7 +129,7 @@ pub fn criteria(
     out.push(forgetting(&all));
     out.push(updates(&all));
     out.push(predicted(&all, proposals));
-    out.push(same(&all));
+    out.push(same(runs));
     let absent = |what: &str, why: &str| Criterion {
         what: what.into(),
         measured: why.into(),
@@ -131,6 +140,11 @@ pub fn criteria(
         "no such arm",
     ));
     out.push(separate(&all, domains));
+    if all.runs.len() < runs.len() {
+        for criterion in out.iter_mut().filter(|c| c.measured == NOT_RUN) {
+            criterion.measured = "not measured: nothing was learned, or not run".into();
+        }
+    }
     out
 }
 
@@ -181,7 +195,7 @@ fn gradual(all: &Runs) -> Criterion {
 /// Whether a domain of the interleaved stream is lost again. Updates are not gated by domain here.
 fn forgetting(all: &Runs) -> Criterion {
     let mut found = Vec::new();
-    let of = |r: &&Run| matches!(r.stream, Stream::Interleaved { .. }) && r.arm == Kind::Online8;
+    let of = |r: &&&Run| matches!(r.stream, Stream::Interleaved { .. }) && r.arm == Kind::Online8;
     if let Some(Stream::Interleaved { a, b }) = all.runs.iter().find(of).map(|r| r.stream) {
         for domain in [a, b] {
             let losses: Vec<Option<f64>> = (all.runs.iter().filter(of))
@@ -209,7 +223,7 @@ fn forgetting(all: &Runs) -> Criterion {
 /// Whether a draft for each domain is no worse than one for all, in the second half of each domain's requests.
 fn separate(all: &Runs, domains: usize) -> Criterion {
     let end = |arm: Kind, domain: usize| {
-        let of = |r: &&Run| r.stream == Stream::Mixed && r.arm == arm;
+        let of = |r: &&&Run| r.stream == Stream::Mixed && r.arm == arm;
         let means: Vec<Option<f64>> = (all.runs.iter().filter(of))
             .map(|r| {
                 let own = r.rows.iter().filter(|x| x.domain == domain);
@@ -246,7 +260,7 @@ fn updates(all: &Runs) -> Criterion {
 /// and tokens a second.
 fn predicted(all: &Runs, proposals: Option<usize>) -> Criterion {
     let pace = |stream: Stream, arm: Kind| {
-        let of = |r: &&Run| r.stream == stream && r.arm == arm;
+        let of = |r: &&&Run| r.stream == stream && r.arm == arm;
         let (tokens, seconds) = (all.runs.iter().filter(of))
             .flat_map(|r| last(&r.rows))
             .fold((0.0, 0.0), |(t, s), r| (t + r.tokens as f64, s + r.seconds));
@@ -265,9 +279,9 @@ fn predicted(all: &Runs, proposals: Option<usize>) -> Criterion {
     criterion(what.into(), found, 0)
 }
 
-fn same(all: &Runs) -> Criterion {
-    let compared: usize = all.runs.iter().filter_map(|r| r.differing).count();
-    let differing: usize = all.runs.iter().filter_map(|r| r.differing).sum();
+fn same(runs: &[Run]) -> Criterion {
+    let compared: usize = runs.iter().filter_map(|r| r.differing).count();
+    let differing: usize = runs.iter().filter_map(|r| r.differing).sum();
     let found = (compared > 0).then(|| (format!("{differing} answers differ"), differing == 0));
     let what = "every arm's answers are the target's own, token by token (temperature 0)";
     criterion(what.into(), found.into_iter().collect(), 0)
@@ -275,6 +289,7 @@ fn same(all: &Runs) -> Criterion {
 
 #[cfg(test)]
 mod tests {
+    use super::super::arms::Updates;
     use super::super::scores::Row;
     use super::*;
 
@@ -298,7 +313,10 @@ mod tests {
             seed: 0,
             rows: (0..80).map(row).collect(),
             differing: Some(0),
-            updates: Default::default(),
+            updates: Updates {
+                stand: usize::from(arm.learns()),
+                ..Updates::default()
+            },
         }
     }
 
@@ -337,6 +355,16 @@ mod tests {
             yes, yes, yes, None, None, None, yes, None, yes, yes, yes, yes, None, None,
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_learned_nothing_is_not_measured() {
+        let mut runs = fine();
+        runs.iter_mut().for_each(|r| r.updates = Updates::default());
+        let found = criteria(&runs, Measure::Overlap, 4, Some(2));
+        let mut held = found.iter().filter(|c| c.holds.is_some());
+        assert!(held.all(|c| c.what.starts_with("every arm's")));
+        assert!(found[0].measured.starts_with("not measured"));
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl DecoderConfig {
         Ok(Self {
             family,
             hidden,
-            layers: fields.count("num_hidden_layers")?,
+            layers: fields.layers("num_hidden_layers")?,
             heads,
             kv_heads,
             head_dim,
@@ -121,6 +121,24 @@ impl DecoderConfig {
     /// Width of all keys, or of all values, together.
     pub fn kv_width(&self) -> usize {
         self.kv_heads * self.head_dim
+    }
+
+    /// About how many parameters there are, biases and norms left out; `None` beyond what can be counted.
+    pub(super) fn about(&self) -> Option<u64> {
+        let n = |of: &[usize]| {
+            let product = of.iter().map(|&n| n as u64);
+            product.into_iter().try_fold(1u64, u64::checked_mul)
+        };
+        let (hidden, wide) = (self.hidden, self.intermediate);
+        let attention = n(&[2, hidden, self.heads, self.head_dim])?.checked_add(n(&[
+            2,
+            hidden,
+            self.kv_heads,
+            self.head_dim,
+        ])?)?;
+        let layer = attention.checked_add(n(&[3, hidden, wide])?)?;
+        let tables = if self.tied { 1 } else { 2 };
+        (layer.checked_mul(self.layers as u64)?).checked_add(n(&[tables, self.vocab, hidden])?)
     }
 
     /// The name and shape of each tensor of the checkpoint, matrices as [N out, K in].

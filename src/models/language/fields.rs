@@ -7,6 +7,9 @@ use std::path::Path;
 /// The largest count that a field may have: sizes multiply, and shapes are u32 on a device.
 const MOST: u64 = 1 << 31;
 
+/// More layers than any model has, few enough to name each.
+const MOST_LAYERS: usize = 1 << 14;
+
 /// An object, and the file that it is from.
 pub struct Fields<'a> {
     path: &'a Path,
@@ -85,6 +88,21 @@ impl<'a> Fields<'a> {
     /// A count from 1 on.
     pub fn count(&self, field: &str) -> Result<usize> {
         self.or_missing(field, self.maybe_count(field)?)
+    }
+
+    /// A number of layers that may be missing.
+    pub fn maybe_layers(&self, field: &str) -> Result<Option<usize>> {
+        match self.maybe_count(field)? {
+            Some(n) if n > MOST_LAYERS => self.fault(format_args!(
+                "`{field}` is {n}; expected at most {MOST_LAYERS} layers"
+            )),
+            layers => Ok(layers),
+        }
+    }
+
+    /// A number of layers.
+    pub fn layers(&self, field: &str) -> Result<usize> {
+        self.or_missing(field, self.maybe_layers(field)?)
     }
 
     /// A number above 0 that may be missing.

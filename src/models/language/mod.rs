@@ -80,6 +80,14 @@ impl Config {
         }
     }
 
+    /// About how many parameters the model has; `None` beyond what can be counted.
+    pub fn about(&self) -> Option<u64> {
+        match self {
+            Config::Decoder(config) => config.about(),
+            Config::T5(config) => config.about(),
+        }
+    }
+
     /// The tokens that end a text.
     pub fn eos(&self) -> &[u32] {
         match self {

@@ -73,7 +73,7 @@ impl T5Config {
                  {max_distance}; expected a multiple of 4, and a distance above half of it"
             ));
         }
-        let layers = fields.count("num_layers")?;
+        let layers = fields.layers("num_layers")?;
         let vocab = fields.count("vocab_size")?;
         let pad = match fields.get("pad_token_id") {
             None => Some(0),
@@ -88,7 +88,7 @@ impl T5Config {
             head_dim: fields.count("d_kv")?,
             intermediate: fields.count("d_ff")?,
             layers,
-            decoder_layers: fields.maybe_count("num_decoder_layers")?.unwrap_or(layers),
+            decoder_layers: fields.maybe_layers("num_decoder_layers")?.unwrap_or(layers),
             heads: fields.count("num_heads")?,
             vocab,
             buckets,
@@ -105,5 +105,25 @@ impl T5Config {
                 Some(_) => fields.ids("eos_token_id", vocab)?,
             },
         })
+    }
+    /// About how many parameters there are, norms left out; `None` beyond what can be counted.
+    pub(super) fn about(&self) -> Option<u64> {
+        let n = |of: &[usize]| {
+            let product = of.iter().map(|&n| n as u64);
+            product.into_iter().try_fold(1u64, u64::checked_mul)
+        };
+        let attention = n(&[4, self.hidden, self.heads, self.head_dim])?;
+        let matrices = match self.activation {
+            Activation::Relu => 2,
+            Activation::GatedGelu => 3,
+        };
+        let ffn = n(&[matrices, self.hidden, self.intermediate])?;
+        let encoder = attention.checked_add(ffn)?;
+        let decoder = encoder.checked_add(attention)?;
+        let encoder = encoder.checked_mul(self.layers as u64)?;
+        let decoder = decoder.checked_mul(self.decoder_layers as u64)?;
+        let tables = if self.tied { 1 } else { 2 };
+        let tables = n(&[tables, self.vocab, self.hidden])?;
+        encoder.checked_add(decoder)?.checked_add(tables)
     }
 }
