@@ -199,7 +199,20 @@ fn how_acceptance_goes_and_what_is_dropped_is_told() {
     let own = "--adapt --stats --adapt-source student";
     let ran = bench.works(&plus(&line, own, &[]));
     assert!(ran.err.contains("now version 1, from "), "{ran:?}");
+    // Additions alone, at a rate of its own.
+    let low = "--adapt --stats --adapt-interval 1 --adapt-rank 2 --adapt-lr 1e-3";
+    let ran = bench.works(&plus(&line, low, &[]));
+    assert!(ran.err.contains("now version 1, from "), "{ran:?}");
+    // Not before so many answers.
+    let later = "--adapt --stats --adapt-interval 2";
+    let ran = bench.works(&plus(&line, later, &[]));
+    assert!(!ran.err.contains("now version 1"), "{ran:?}");
     for (wrong, said) in [
+        ("--adapt --adapt-rank 0", "rank 0"),
+        ("--adapt --adapt-rank 100000", "rank"),
+        ("--adapt --adapt-lr -1", "-1"),
+        ("--adapt --adapt-lr nan", "NaN"),
+        ("--adapt --adapt-interval 0", "0"),
         ("--adapt --adapt-top-p 1.5", "1.5"),
         ("--adapt --adapt-source both", "student"),
         ("--adapt-top-p 0.9", "--adapt"),

@@ -1,7 +1,7 @@
 //! Cascaded group attention without a GPU: its memory and its choices.
 
 use cascadia::kernels::attention::cascaded_group::{
-    Binds, KERNEL, Shape, choose, dispatch, fits, workgroup_bytes,
+    Binds, Held, KERNEL, Shape, choose, dispatch, fits, workgroup_bytes,
 };
 use cascadia::kernels::attention::cascaded_group_matrix as matrix;
 use cascadia::shader::{Arg, Array, Caps, Case, CoopMatrix, Dispatch};
@@ -120,13 +120,20 @@ fn every_stage_runs_on_matrix_units_in_48_kib() {
 }
 
 #[test]
-fn f32_in_32_kib_takes_heads_of_64_and_not_what_does_not_fit() {
+fn f32_in_32_kib_takes_every_stage_and_not_what_does_not_fit() {
     let caps = Caps {
         max_workgroup_bytes: 32 << 10,
         ..Caps::default()
     };
-    assert!(choose(&caps, DType::F32, &shape(1, 7, 3, 64, 7)).is_some());
-    assert_eq!(choose(&caps, DType::F32, &shape(1, 7, 3, 96, 7)), None);
-    assert_eq!(choose(&caps, DType::F32, &shape(1, 7, 2, 8, 7)), None);
+    let held = |shape| choose(&caps, DType::F32, &shape).map(|c| c.held);
+    for ([heads, d, side], batch) in STAGES.into_iter().flat_map(|s| [(s, 1), (s, 2048)]) {
+        assert!(held(shape(batch, side, heads, d, side.min(7))).is_some());
+    }
+    assert_eq!(held(shape(1, 7, 3, 64, 7)), Some(Held::OneHead));
+    assert_eq!(held(shape(1, 7, 3, 96, 7)), Some(Held::Nothing));
+    // There y has no place for the tokens beyond the map.
+    assert_eq!(held(shape(1, 8, 3, 96, 7)), None);
+    assert_eq!(held(shape(1, 7, 3, 112, 7)), None);
+    assert_eq!(held(shape(1, 7, 2, 8, 7)), None);
     assert_eq!(choose(&caps, DType::F16, &shape(1, 7, 2, 16, 7)), None);
 }

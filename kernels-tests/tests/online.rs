@@ -266,6 +266,39 @@ fn it_gets_better_and_is_saved_and_resumed() {
 }
 
 #[test]
+fn additions_of_low_rank_learn_too_and_are_merged_when_saved() {
+    let pair = pair(&first());
+    let folder = std::env::temp_dir().join(format!("cascadia-online-rank-{}", std::process::id()));
+    let with = OnlineSettings {
+        save: Some(folder.clone()),
+        low_rank: Some(4),
+        tolerance: 0.005,
+        ..settings(2)
+    };
+    let request = request(24, Sampling::greedy(), DraftLen::Fixed(3));
+    let (prompt, mut alone) = (&pair.tokens[..8], alone(&pair));
+    let mut online_ = online(&pair, with.clone());
+    let mut overlaps = Vec::new();
+    for _ in 0..8 {
+        let served =
+            (online_.serve(prompt, &request, &mut |_| ())).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(served.tokens, plain(&mut alone, prompt, 24));
+        overlaps.push(served.overlap);
+        online_.idle().unwrap_or_else(|e| panic!("{e}"));
+    }
+    let figures = online_.figures();
+    println!("{overlaps:?}, {figures:?}");
+    assert!(overlaps[7] > overlaps[0], "{overlaps:?}");
+    assert!(figures.save_error.is_none() && figures.updates > 1);
+    drop(online_);
+    // What was saved is a draft like any, and proposes as well.
+    let mut resumed = online(&pair, with);
+    let served = (resumed.serve(prompt, &request, &mut |_| ())).unwrap_or_else(|e| panic!("{e}"));
+    std::fs::remove_dir_all(&folder).unwrap_or_else(|e| panic!("{e}"));
+    assert!(served.overlap > overlaps[0], "{served:?}");
+}
+
+#[test]
 fn what_diverges_is_rolled_back() {
     let pair = pair(&first());
     let mut online = online(

@@ -36,6 +36,20 @@ pub struct Adapt {
         requires = "adapt"
     )]
     adapt_source: Whose,
+    /// Answers after which the draft learns from them: the paper's I
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "adapt", value_parser = within(1..=1000))]
+    adapt_interval: usize,
+    /// The learning rate, at most: what is rolled back halves it, what stands raises it again
+    #[arg(
+        long,
+        value_name = "X",
+        requires = "adapt",
+        allow_negative_numbers = true
+    )]
+    adapt_lr: Option<f32>,
+    /// Train additions of this rank to the weights, not the weights themselves (LoRA)
+    #[arg(long, value_name = "RANK", requires = "adapt")]
+    adapt_rank: Option<usize>,
     /// Steps of an update, each over all that it learns from: more learn faster and take longer
     #[arg(long, value_name = "N", default_value_t = 1, requires = "adapt", value_parser = within(1..=1000))]
     adapt_steps: usize,
@@ -89,8 +103,11 @@ pub struct Spoken {
 
 impl Adapt {
     fn online(&self) -> OnlineSettings {
+        let default = OnlineSettings::default();
         OnlineSettings {
-            interval: 1,
+            interval: self.adapt_interval,
+            lr: self.adapt_lr.unwrap_or(default.lr),
+            low_rank: self.adapt_rank,
             save: self.save_draft.clone(),
             positions: self.adapt_positions.positions(),
             source: match self.adapt_source {
@@ -100,7 +117,7 @@ impl Adapt {
             },
             steps: self.adapt_steps,
             keep_top: self.adapt_top_p,
-            ..OnlineSettings::default()
+            ..default
         }
     }
 }

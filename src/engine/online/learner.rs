@@ -88,6 +88,7 @@ impl Learner {
         let training = Settings {
             loss: settings.loss,
             lr: settings.lr,
+            low_rank: settings.low_rank,
             clip: Some(CLIP),
             halves: draft.options().dtype == DType::F16,
             ..Settings::default()

@@ -53,6 +53,9 @@ pub struct OnlineSettings {
     pub lr: f32,
     /// Steps of an update, each over the whole buffer; the paper's code makes one.
     pub steps: usize,
+    /// Train additions of this rank to the weights alone ([`crate::engine::distill::Settings::low_rank`]): less memory,
+    /// and new weights go through the host.
+    pub low_rank: Option<usize>,
     /// Sequences of a run of the device, at most: they bound its memory.
     pub sequences: usize,
     /// Tokens of context that a distribution is learned in, at most.
@@ -87,6 +90,7 @@ impl Default for OnlineSettings {
             loss: Loss::ForwardKl,
             lr: 1e-3,
             steps: 1,
+            low_rank: None,
             sequences: 16,
             context: 256,
             slice_ms: 10.0,
