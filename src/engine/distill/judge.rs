@@ -3,8 +3,9 @@
 use super::Loss;
 use crate::error::{Error, Result};
 
-/// How many times their norm at the start weights may have.
-const GROWN: f64 = 10.0;
+/// The norm of all weights may grow to so many times what it was: a draft that is thrown far off may score what it did,
+/// or by chance a little more, and has no gradients to come back by.
+pub(crate) const GROWN: f64 = 10.0;
 /// The share of what a bounded loss lacks to its bound that a draft may come nearer to it.
 const WORSE: f64 = 0.75;
 

@@ -25,6 +25,7 @@ pub use batch::{Batch, Prompts, Recorded};
 pub(crate) use batch::{few, few_below};
 pub use distributions::Distributions;
 pub use fresh::{fresh, mixed};
+pub(crate) use judge::GROWN;
 pub use judge::Start;
 pub use parts::Score;
 pub use saved::{WEIGHTS, alike, holds};

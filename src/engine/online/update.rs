@@ -2,12 +2,8 @@
 //! worse is rolled back.
 
 use super::lesson::{Batching, Lesson};
-use crate::engine::distill::{Batch, Trainer};
+use crate::engine::distill::{Batch, GROWN, Trainer};
 use crate::error::Result;
-
-/// The norm of all weights may grow to so many times what it was: a draft that is thrown far off may score what it did,
-/// or by chance a little more, and has no gradients to come back by.
-const GROWTH: f64 = 10.0;
 
 /// What became of an update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -151,7 +147,7 @@ impl Update {
                 let score = trainer.scored()?;
                 self.after += score.overlap * self.held[i].rows.len() as f64;
                 // Not the other way round: a NaN is not sound.
-                self.sound &= score.norm <= GROWTH * self.norm;
+                self.sound &= score.norm <= GROWN * self.norm;
                 let [before, after] = self.overlaps();
                 if i + 1 < held {
                     Stage::After(i + 1)

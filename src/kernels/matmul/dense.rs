@@ -79,6 +79,11 @@ impl Product {
         }
     }
 
+    /// m, n, k, and which of its workgroups a dispatch has.
+    pub(super) fn words(&self, groups: &Range<usize>) -> [u32; 5] {
+        [self.m, self.n, self.k, groups.start, groups.end].map(|v| v as u32)
+    }
+
     /// Dispatches of at most `most` multiply-adds.
     pub(super) fn parts(&self, most: usize) -> usize {
         (self.m * self.n * self.k).div_ceil(most).max(1)
@@ -160,12 +165,13 @@ pub fn dispatch(
     binds: Binds,
     caps: &Caps,
 ) -> Dispatch {
+    let [m, n, k, first, end] = p.words(&groups);
     let params = Params {
-        m: p.m as u32,
-        n: p.n as u32,
-        k: p.k as u32,
-        first: groups.start as u32,
-        end: groups.end as u32,
+        m,
+        n,
+        k,
+        first,
+        end,
     };
     Dispatch {
         kernel: &SPEC,

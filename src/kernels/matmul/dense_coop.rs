@@ -114,12 +114,13 @@ pub fn dispatch(
     binds: Binds,
     caps: &Caps,
 ) -> Dispatch {
+    let [m, n, k, first, end] = p.words(&groups);
     let params = Params {
-        m: p.m as u32,
-        n: p.n as u32,
-        k: p.k as u32,
-        first: groups.start as u32,
-        end: groups.end as u32,
+        m,
+        n,
+        k,
+        first,
+        end,
     };
     Dispatch {
         kernel: &SPEC,
